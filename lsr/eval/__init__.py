@@ -1,0 +1,1 @@
+"""Measuring: data sets, measures, baselines, significance, reports."""

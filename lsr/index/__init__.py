@@ -1,0 +1,1 @@
+"""Sparse vectors to disk to top-k. Never imports `lsr.encoders`."""

@@ -1,0 +1,1 @@
+"""Numba leaf: plain functions over arrays. Imports numpy, numba and its own modules only."""

@@ -1,0 +1,1 @@
+"""Making models: recipes, teachers, fitted rows."""
