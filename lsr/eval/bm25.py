@@ -9,13 +9,18 @@ orders of magnitude faster lexical search via eager sparse scoring") with Lucene
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lsr.errors import MissingExtraError
+from lsr.eval.datasets import Dataset
+from lsr.eval.efficiency import TIMED_HITS, measure_sparsity, time_queries
+from lsr.eval.systems import Ranking, SystemRun, rank_queries
 
 K1 = 0.9
 B = 0.4
@@ -55,7 +60,7 @@ class StemmedBM25:
         if self._index is None or not columns:
             return []
         scores = self._index.get_scores_from_ids(columns)
-        return [(int(row), float(scores[row])) for row in best_rows(scores, k)]
+        return [(int(row), float(scores[row])) for row in best_rows(scores, k, above=0.0)]
 
     def columns(self, query: str) -> list[int]:
         """The columns of the query's stems, one for each time that a stem occurs; unknown stems have none."""
@@ -78,17 +83,58 @@ class StemmedBM25:
         return index
 
 
-def best_rows(scores: NDArray[np.floating[Any]], k: int) -> NDArray[np.int64]:
-    """Rows of the k largest scores above 0, the largest first, equal scores by row ascending.
+class Bm25System:
+    """The baseline `bm25s`: BM25 over stems, in memory.
+
+    Raises:
+        MissingExtraError: bm25s is not installed.
+    """
+
+    name = "bm25s"
+
+    def __init__(self) -> None:
+        _import_bm25s()  # so that a missing extra shows before hours of encoding
+
+    def run(self, dataset: Dataset, folder: Path) -> SystemRun:
+        """See `System.run`; `folder` is not used."""
+        ids: list[str] = []
+
+        def texts() -> Iterable[str]:
+            for document in dataset.documents():
+                ids.append(document.id)
+                yield document.text
+
+        started = time.perf_counter()
+        bm25 = StemmedBM25(texts())
+        seconds = time.perf_counter() - started
+
+        def search(query: str, k: int) -> Ranking:
+            return [(ids[row], score) for row, score in bm25.search(query, k=k)]
+
+        columns = [np.unique(np.array(bm25.columns(text), np.int64)) for text in dataset.queries.values()]
+        return SystemRun(
+            rankings=rank_queries(search, dataset.queries),
+            documents=bm25.documents,
+            build_seconds=seconds,
+            sparsity=measure_sparsity(columns, bm25.document_frequencies, bm25.documents),
+            latency=time_queries(lambda query: search(query, TIMED_HITS), list(dataset.queries.values())),
+            index_bytes=bm25.nbytes,
+            stored_bytes=0,
+        )
+
+
+def best_rows(scores: NDArray[np.floating[Any]], k: int, *, above: float) -> NDArray[np.int64]:
+    """Rows of the k largest scores, the largest first, equal scores by row ascending.
 
     Args:
         scores: float [n].
         k: At least 1.
+        above: Only scores above this one count.
 
     Returns:
         int64 [m], m <= k.
     """
-    rows = np.flatnonzero(scores > 0)
+    rows = np.flatnonzero(scores > above)
     if len(rows) > k:
         least = np.partition(scores[rows], len(rows) - k)[len(rows) - k]
         rows = rows[scores[rows] >= least]

@@ -73,7 +73,7 @@ def find_dataset(name: str, *, data_dir: str | Path | None = None) -> Path:
     chosen = data_dir or os.environ.get(DATA_VARIABLE)
     if chosen is None:
         raise InputFileError(
-            f"There is no data set {name!r}: give a BEIR folder (corpus.jsonl, queries.jsonl and qrels/test.tsv), "
+            f"There is no data set {name!r}: give a folder (corpus.jsonl, queries.jsonl, qrels/test.tsv) "
             f"or say with --data-dir or {DATA_VARIABLE} which folder holds one called {name!r}."
         )
     folder = Path(chosen) / name

@@ -1,0 +1,73 @@
+"""What is measured: a system takes a data set and hands back rankings with what they cost.
+
+The systems are `lsr.eval.engine` (encoders on our own engine) and the baselines that
+`lsr.eval.baselines` names. None of them sees a judgement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from lsr.eval.datasets import Dataset
+from lsr.eval.efficiency import Latency, Sparsity
+
+DEPTH = 1_000
+"""Documents in a ranking, at most."""
+
+Ranking = list[tuple[str, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class SystemRun:
+    """What a system found in a data set, and what it cost.
+
+    Attributes:
+        rankings: Of every query id: document ids and scores, the best first, the query's own id left out.
+        documents: Number of documents.
+        build_seconds: Wall-clock time from text to a searchable index.
+        sparsity: Terms and expected multiplications.
+        latency: Time from text to hits.
+        index_bytes: What the engine needs, without stored documents.
+        stored_bytes: The stored documents.
+        overlap_with_exact: Share of the exact hits that were found; None for a baseline.
+    """
+
+    rankings: Mapping[str, Ranking]
+    documents: int
+    build_seconds: float
+    sparsity: Sparsity
+    latency: Latency
+    index_bytes: int
+    stored_bytes: int
+    overlap_with_exact: float | None = None
+
+
+class System(Protocol):
+    """Something that ranks documents for queries.
+
+    Attributes:
+        name: As it stands in a report.
+    """
+
+    name: str
+
+    def run(self, dataset: Dataset, folder: Path) -> SystemRun:
+        """Builds an index of the data set in `folder` (if it needs one) and ranks for every query."""
+
+
+def rank_queries(search: Callable[[str, int], Ranking], queries: Mapping[str, str]) -> dict[str, Ranking]:
+    """The ranking of every query, its own id left out.
+
+    Args:
+        search: From a query's text and a number of hits to the ranking.
+        queries: Text of each query, by id.
+    """
+    return drop_own((id, search(text, DEPTH + 1)) for id, text in queries.items())
+
+
+def drop_own(found: Iterable[tuple[str, Ranking]]) -> dict[str, Ranking]:
+    """Drops from each ranking the document that has the query's own id, as ArguAna demands."""
+    return {id: [pair for pair in ranking if pair[0] != id][:DEPTH] for id, ranking in found}

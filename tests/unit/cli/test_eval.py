@@ -1,0 +1,74 @@
+"""`lsr eval beir` as a user calls it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from lsr.cli import cli
+from lsr.cli.failures import run
+from lsr.data.demo_corpus import demo_folder
+
+pytest.importorskip("bm25s")
+
+
+@pytest.fixture(scope="module")
+def demo():
+    return str(demo_folder().path)
+
+
+def test_json_alone_on_stdout(demo, tmp_path, capsys):
+    lines = tmp_path / "queries.jsonl"
+    code = run(
+        cli,
+        [
+            "eval",
+            "beir",
+            demo,
+            "--encoder",
+            "bm25",
+            "--baseline",
+            "bm25",
+            "--json",
+            "--per-query",
+            str(lines),
+        ],
+    )
+    captured = capsys.readouterr()
+    report = json.loads(captured.out)
+    assert code == 0
+    assert [row["system"] for row in report["results"]] == ["bm25", "bm25s"]
+    assert [row["baseline"] for row in report["comparisons"]] == ["bm25s"]
+    assert len(lines.read_text(encoding="utf-8").splitlines()) == 128
+
+
+def test_tables_for_people(demo, capsys):
+    assert run(cli, ["eval", "beir", demo, "--encoder", "bm25", "--baseline", "bm25"]) == 0
+    shown = capsys.readouterr().out
+    for part in ("demo", "bm25s", "NDCG", "recall", "MRR", "randomisation test", "flops"):
+        assert part in shown
+    assert max(len(line) for line in shown.splitlines()) <= 80
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["eval", "beir"], "DATASET"),
+        (["eval", "beir", "no-such-set", "--data-dir", "/no/such/folder"], "qrels/test.tsv"),
+        (["eval", "beir", "DEMO", "--encoder", "bm25", "--baseline", "lucene-bm25"], "use bm25"),
+        (["eval", "beir", "DEMO", "--encoder", "nothing"], "nothing"),
+        (["eval", "beir", "DEMO", "--encoder", "bm25", "--split", "dev"], "dev"),
+    ],
+)
+def test_bad_input_ends_with_2_and_one_sentence(demo, capsys, arguments, part):
+    code = run(cli, [demo if argument == "DEMO" else argument for argument in arguments])
+    captured = capsys.readouterr()
+    assert code == 2
+    assert captured.out == ""
+    assert part in captured.err.splitlines()[-1]
+
+
+def test_help_has_an_example(capsys):
+    assert run(cli, ["eval", "beir", "--help"]) == 0
+    assert "Example" in capsys.readouterr().out
