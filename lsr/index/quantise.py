@@ -187,8 +187,9 @@ def _read_query(columns: ArrayLike, weights: ArrayLike) -> tuple[NDArray[np.int3
     if int(places.min()) < 0 or int(places.max()) > 2**31 - 1:
         raise QueryError("A query column is out of range; columns lie between 0 and 2,147,483,647.")
     kept = values != 0  # a NaN stays, and is refused below
+    positive = bool((values[kept] > 0).all())
     places, values = _in_order(places[kept].astype(np.int32), values[kept].astype(np.float64))
-    if values.size and not (float(values.min()) > 0 and float(values.max()) < math.inf):
+    if not positive or (values.size and float(values.max()) == math.inf):
         raise QueryError("A query weight is negative, infinite or not a number; weights are 0 or more.")
     return places, values
 
