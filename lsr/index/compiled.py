@@ -215,13 +215,15 @@ def _folder_name() -> str:
     """A name that changes with everything that machine code depends on."""
     import numba
     import numpy
+    from numba import config
     from numba.core.registry import cpu_target
 
     from lsr import __version__
 
     machine = cpu_target.target_context.codegen().magic_tuple()
     source = hashlib.blake2b(digest_size=8)
-    for part in (machine, sys.version, platform.machine(), numpy.__version__):
+    options = (config.OPT, config.BOUNDSCHECK, config.DEBUGINFO_DEFAULT)
+    for part in (machine, sys.version, platform.machine(), numpy.__version__, options):
         source.update(repr(part).encode("utf-8"))
     for path in sorted((Path(__file__).parent / "kernels").glob("*.py")):
         source.update(path.read_bytes())
