@@ -10,6 +10,7 @@ number of threads and any layout of segments. With `"f32"` the weights are kept 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -77,11 +78,11 @@ def step_for(max_document_weight: float | None, quantize: str) -> float | None:
     return None if quantize == "f32" else largest / LARGEST[quantize]
 
 
-def step_from_weights(values: NDArray[np.floating[Any]], quantize: str) -> float | None:
+def step_from_weights(parts: Iterable[NDArray[np.floating[Any]]], quantize: str) -> float | None:
     """The value of one step chosen from the data itself, as `VectorIndex.build` without a scale does.
 
     Args:
-        values: float [m], every weight that will be stored.
+        parts: float arrays, together every weight that will be stored.
         quantize: The form of the impacts.
 
     Returns:
@@ -91,12 +92,12 @@ def step_from_weights(values: NDArray[np.floating[Any]], quantize: str) -> float
     check_quantize(quantize)
     if quantize == "f32":
         return None
-    if values.size == 0:
-        return 1.0
-    largest = float(values.max())
-    if _whole_within(values, largest, quantize):
-        return 1.0
-    return largest / LARGEST[quantize]
+    largest, whole = 0.0, True
+    for values in parts:
+        if values.size:
+            largest = max(largest, float(values.max()))
+            whole = whole and _whole_within(values, largest, quantize)
+    return 1.0 if whole else largest / LARGEST[quantize]
 
 
 def quantise(

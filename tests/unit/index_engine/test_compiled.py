@@ -1,0 +1,140 @@
+"""The kernel cache: loaded when whole, compiled with one message when not, safe for threads and forks."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from lsr.errors import InputError
+from lsr.index.compiled import warmup
+
+# Uses one small kernel and says what was said and found.
+PROBE = """
+import json, logging, sys
+import numpy as np
+from lsr.index import compiled
+from lsr.index.kernels.match import match_columns
+said = []
+compiled.on_compile = said.append
+places = np.empty((2, 2), np.int64)
+columns = np.array([3, 5], np.int32)
+run = compiled.kernel(match_columns, "all")
+again = compiled.kernel(match_columns, "all")
+print(json.dumps({
+    "said": said, "shared": run(columns, columns, places[0], places[1]), "same": run is again,
+    "modules": [name for name in sys.modules if name.startswith(("scipy.linalg", "scipy.sparse"))],
+}))
+"""
+
+
+def probe(cache, script=PROBE):
+    environment = {**os.environ, "LSR_CACHE_DIR": str(cache)}
+    result = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout) if script is PROBE else result
+
+
+def kernel_files(cache):
+    return [path for path in cache.rglob("*") if path.is_file()]
+
+
+def test_the_first_process_compiles_and_the_next_one_loads(tmp_path):
+    first, second = probe(tmp_path), probe(tmp_path)
+    assert first["said"] == ["Compiling the search kernels (once per machine)."]
+    assert second["said"] == []
+    assert first["shared"] == second["shared"] == 2
+    assert first["same"]
+    assert len(kernel_files(tmp_path)) == 1
+    assert second["modules"] == []  # loading machine code readies no compiler
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip", "empty", "folder"])
+def test_a_damaged_kernel_is_compiled_again_with_one_message(tmp_path, damage):
+    probe(tmp_path)
+    (path,) = kernel_files(tmp_path)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    if damage == "folder":
+        path.unlink()
+        path.mkdir()
+    else:
+        path.write_bytes({"cut": content[:-9], "flip": content, "empty": b""}[damage])
+    again = probe(tmp_path)
+    assert again["shared"] == 2
+    troubles = [message for message in again["said"] if "Compiling" not in message]
+    assert len(troubles) == 1
+    assert str(path) in troubles[0]
+    if damage != "folder":
+        assert probe(tmp_path)["said"] == []  # the damaged file was replaced
+
+
+def test_a_cache_that_cannot_be_written_costs_one_message(tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("not a folder", encoding="utf-8")
+    answer = probe(blocked)
+    assert answer["shared"] == 2
+    assert sum("LSR_CACHE_DIR" in message for message in answer["said"]) == 1
+    assert len(answer["said"]) == 2
+
+
+def test_without_a_listener_the_message_is_logged_once(tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("not a folder", encoding="utf-8")
+    script = PROBE.replace("compiled.on_compile = said.append", "")
+    result = probe(blocked, script)
+    assert result.stderr.count("cannot be written") == 1
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_warmup_fills_a_folder_once(tmp_path):
+    first, second = warmup(tmp_path), warmup(tmp_path)
+    assert first.loaded == second.compiled == 0
+    assert first.compiled == second.loaded == len(kernel_files(tmp_path)) == 7
+    assert first.folder == second.folder
+    assert probe(tmp_path)["said"] == []
+
+
+def test_a_warmed_folder_serves_when_only_readable(tmp_path):
+    probe(tmp_path)
+    (path,) = kernel_files(tmp_path)
+    path.parent.chmod(0o555)
+    try:
+        assert probe(tmp_path)["said"] == []
+    finally:
+        path.parent.chmod(0o755)
+
+
+def test_warmup_into_a_folder_that_cannot_be_written_fails(tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("not a folder", encoding="utf-8")
+    with pytest.raises(InputError, match="cannot be written"):
+        warmup(blocked)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_threads_compile_once_and_a_fork_in_between_compiles_too(tmp_path):
+    script = """
+import os, threading
+from lsr.index import compiled
+from lsr.index.kernels.invert import scatter_postings
+from lsr.index.kernels.match import match_columns
+found = []
+def use():
+    found.append(compiled.kernel(match_columns, "all"))
+threads = [threading.Thread(target=use) for _ in range(8)]
+for thread in threads: thread.start()
+child = os.fork()  # while a thread compiles
+if child == 0:
+    compiled.kernel(scatter_postings, "u8")
+    os._exit(0)
+for thread in threads: thread.join()
+assert len(found) == 8 and len(set(map(id, found))) == 1
+assert os.waitpid(child, 0)[1] == 0
+"""
+    probe(tmp_path, script)
