@@ -84,7 +84,7 @@ def cli(ctx: click.Context) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Runs the command line and ends the process with its exit code: 0 done, 1 failed, 2 usage or bad input."""
+    """Runs the command line and ends the process: 0 done, 1 failed, 2 usage or bad input."""
     from lsr.cli.failures import run
 
     raise SystemExit(run(cli, arguments))

@@ -1,9 +1,9 @@
-"""Option groups that several commands share, so that one option has one name, one meaning and one help text."""
+"""Option groups of several commands: one option has one name, one meaning and one help text."""
 
 from __future__ import annotations
 
 import json
-import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,24 +17,6 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 STATE = SimpleNamespace(debug=False)
 """What `--debug` switched on for this process."""
-
-_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
-
-
-class MemorySize(click.ParamType):
-    """An amount of memory: `2GB`, `512MB`, or bytes."""
-
-    name = "size"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """The bytes that `value` means."""
-        if isinstance(value, int):
-            return value
-        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?\s*", str(value).lower())
-        size = int(float(match[1]) * _UNITS[match[2]]) if match else 0
-        if size < 1 << 24:
-            self.fail(f"{value!r} is no amount of memory; write it like 2GB, at least 16MB.", param, ctx)
-        return size
 
 
 def _chain(*decorators: Callable[[F], F]) -> Callable[[F], F]:
@@ -63,7 +45,9 @@ common_options: Callable[[F], F] = _chain(
     ),
 )
 
-json_option: Callable[[F], F] = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+json_option: Callable[[F], F] = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON document."
+)
 
 index_argument: Callable[[F], F] = click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
 
@@ -113,13 +97,19 @@ encoding_options: Callable[[F], F] = _chain(
 )
 
 memory_option: Callable[[F], F] = click.option(
-    "--memory", type=MemorySize(), metavar="SIZE", help="Memory for what is not written yet, as in 2GB."
+    "--memory", metavar="SIZE", help="Memory for what is not written yet, as in 2GB."
 )
 
 
 def print_json(value: Any) -> None:
     """Prints one JSON document on stdout; characters that the stream cannot carry are escaped."""
-    import sys
-
     unicode = (getattr(sys.stdout, "encoding", None) or "").lower().replace("-", "") == "utf8"
     click.echo(json.dumps(value, ensure_ascii=not unicode, indent=2))
+
+
+def announce_compiling() -> None:
+    """The first search of a machine compiles for some seconds; with this, it says so on stderr."""
+    from lsr.index import compiled
+    from lsr.progress import say
+
+    compiled.on_compile = say

@@ -1,0 +1,209 @@
+"""From what a caller asks to what the engine takes, and from its ranking back to hits and explanations.
+
+A query comes in as text, as term weights or as a one-row CSR; the query side of the index names its
+columns. `lsr.api.Index` calls this with one snapshot at a time, so that a search, its texts and its
+explanation all see the same commit.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lsr.encoders.protocol import QuerySide
+from lsr.errors import DocumentNotFoundError, InputError, QueryError, UnsupportedError
+from lsr.index.quantise import QuantisedQuery, quantise_query
+from lsr.index.store import Settings, Snapshot
+from lsr.types import Explanation, Hit, Kind, TermContribution
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+    from lsr.index.search import Ranking
+
+    Query = str | Mapping[str, float] | csr_array
+
+MODES = ("exact", "approximate")
+
+
+@dataclass(frozen=True, slots=True)
+class Matched:
+    """The terms that a query and one row have in common.
+
+    Attributes:
+        columns: int32 [m], the order of `explanation.terms`.
+        explanation: The score taken apart.
+    """
+
+    columns: NDArray[np.int32]
+    explanation: Explanation
+
+
+def read_query(query: Query, side: QuerySide, settings: Settings, snapshot: Snapshot) -> QuantisedQuery:
+    """Any kind of query as the engine takes it.
+
+    Raises:
+        QueryError: The query is of no known kind, of another dimension, or holds weights that cannot be used.
+    """
+    if isinstance(query, str):
+        columns, weights = _weigh_text(query, side, settings, snapshot)
+    elif isinstance(query, Mapping):
+        columns, weights = _weigh_terms(query, side)
+    elif hasattr(query, "tocsr"):
+        columns, weights = _read_row(query, side.dimension)
+    else:
+        raise QueryError(
+            "A query is a text, a dict of term weights or a one-row sparse matrix, "
+            f"not {type(query).__name__}."
+        )
+    return quantise_query(columns, weights, settings.quantize)
+
+
+def _weigh_text(
+    text: str, side: QuerySide, settings: Settings, snapshot: Snapshot
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise QueryError("The query holds a lone surrogate and is no valid Unicode text.") from None
+    return side.weigh(text, snapshot if settings.query_weights == "corpus" else None)
+
+
+def _weigh_terms(
+    terms: Mapping[str, float], side: QuerySide
+) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+    columns, weights = [], []
+    for term, weight in terms.items():
+        if not isinstance(term, str):
+            raise QueryError(f"A query term is a string, not {term!r}.")
+        if isinstance(weight, bool) or not isinstance(weight, int | float | np.integer | np.floating):
+            raise QueryError(f"The weight of {term!r} is a number, not {weight!r}.")
+        value = float(weight)
+        if not math.isfinite(value) or value < 0:
+            raise QueryError(f"The weight of {term!r} is {value:g}; weights are finite and not below 0.")
+        column = side.column(term)
+        if column is not None:
+            columns.append(column)
+            weights.append(value)
+    return np.array(columns, np.int32), np.array(weights, np.float64)
+
+
+def _read_row(matrix: Any, dimension: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    shape = tuple(matrix.shape)
+    if len(shape) == 2 and shape[0] != 1:
+        raise QueryError(f"A query is one row; this matrix has {shape[0]:,} (search_many takes many).")
+    if shape[-1] != dimension:
+        raise QueryError(f"The query has {shape[-1]:,} columns, the index {dimension:,}.")
+    row = matrix.tocsr()
+    return np.asarray(row.indices), np.asarray(row.data)
+
+
+def check_search(k: int, offset: int, filter: Any, mode: str, overlap: float | None, threads: int) -> None:
+    """Raise InputError unless the options of a search can be used.
+
+    Raises:
+        UnsupportedError: There is a filter.
+    """
+    if filter is not None:
+        raise UnsupportedError(
+            "Filters are not there yet in this version; search without one and filter the hits."
+        )
+    for name, value, least in (("k", k, 1), ("offset", offset, 0), ("threads", threads, 1)):
+        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+            raise InputError(f"{name}={value!r} cannot be used; give a whole number from {least} on.")
+    if mode not in MODES:
+        raise InputError(f"mode={mode!r} is unknown; choose 'exact' or 'approximate'.")
+    if overlap is not None and not (isinstance(overlap, int | float) and 0 < overlap <= 1):
+        raise InputError(f"overlap={overlap!r} cannot be used; give a share above 0 and up to 1, as 0.98.")
+    if overlap is not None and mode == "exact":
+        raise InputError("overlap goes with mode='approximate'; an exact search finds all of the top k.")
+
+
+def make_hits(snapshot: Snapshot, ranking: Ranking, *, offset: int = 0) -> list[Hit]:
+    """The hits of a ranking from `offset` on, with their stored documents."""
+    hits = []
+    for i in range(offset, len(ranking.scores)):
+        document = json.loads(snapshot.stored(int(ranking.segments[i]), int(ranking.documents[i])))
+        hits.append(Hit(document["id"], float(ranking.scores[i]), document))
+    return hits
+
+
+def make_pairs(snapshot: Snapshot, ranking: Ranking) -> list[tuple[str, float]]:
+    """The ids and scores of a ranking, without reading a stored document."""
+    places = zip(ranking.segments, ranking.documents, ranking.scores, strict=True)
+    return [(snapshot.id(int(s), int(d)), float(score)) for s, d, score in places]
+
+
+def match(snapshot: Snapshot, side: QuerySide, query: QuantisedQuery, id: str, scale: float) -> Matched:
+    """The terms that a query and a document have in common, the heaviest contribution first.
+
+    Args:
+        snapshot: The commit that is asked.
+        side: Names the columns.
+        query: The quantised query.
+        id: The document.
+        scale: The value of one step of a stored impact.
+
+    Raises:
+        DocumentNotFoundError: The index holds no document of this id.
+    """
+    from lsr.index.search import explain_row
+
+    segment, document = locate(snapshot, id)
+    row = document  # one row a document until long documents are cut into passages
+    columns, weights, impacts, lexical = explain_row(snapshot, query, segment, row)
+    surfaces = snapshot.surfaces(segment, row)
+    terms = []
+    for i, column in enumerate(columns.tolist()):
+        query_weight = float(weights[i]) * query.step
+        document_weight = float(impacts[i]) * scale
+        name = surfaces.get(column) or side.term(column)
+        kind = _kind(lexical, i)
+        terms.append(
+            TermContribution(name, kind, query_weight, document_weight, query_weight * document_weight)
+        )
+    order = sorted(range(len(terms)), key=lambda i: (-terms[i].contribution, terms[i].term))
+    # Summed as the engine sums: the integers first, the steps once, so that it is the hit's score exactly.
+    total = np.dot(weights.astype(np.float64), impacts.astype(np.float64))
+    explanation = Explanation(id, float(total) * scale * query.step, tuple(terms[i] for i in order))
+    return Matched(columns[order], explanation)
+
+
+def _kind(lexical: NDArray[np.bool_] | None, position: int) -> Kind | None:
+    if lexical is None:
+        return None
+    return "word" if lexical[position] else "learned"
+
+
+def locate(snapshot: Snapshot, id: str) -> tuple[int, int]:
+    """Segment and document of an id.
+
+    Raises:
+        DocumentNotFoundError: The index holds no document of this id.
+    """
+    segments, documents = snapshot.find([id])
+    if segments[0] < 0:
+        raise DocumentNotFoundError(f"The index holds no document {id!r}.")
+    return int(segments[0]), int(documents[0])
+
+
+def check_id(id: object) -> str:
+    """A document id as it is stored: strings as they are, whole numbers as their digits."""
+    if isinstance(id, str):
+        return id
+    if isinstance(id, int | np.integer) and not isinstance(id, bool):
+        return str(int(id))
+    raise InputError(f"A document id is a string, not {cast(object, id)!r}.")
+
+
+def check_many(queries: Sequence[Query]) -> list[Query]:
+    """A list of queries; a lone text is a mistake that would be asked letter by letter."""
+    if isinstance(queries, str | Mapping):
+        raise QueryError("search_many takes a list of queries; use search for one.")
+    return list(queries)

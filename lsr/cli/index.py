@@ -1,0 +1,169 @@
+"""`lsr index`: documents, or vectors made elsewhere, to an index."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from lsr.cli.failures import Interrupted
+from lsr.cli.options import (
+    announce_compiling,
+    common_options,
+    corpus_argument,
+    encoding_options,
+    json_option,
+    memory_option,
+    print_json,
+    reading_options,
+)
+from lsr.errors import InputError
+
+if TYPE_CHECKING:
+    from lsr.building import Built, Request
+
+
+@click.command("index", short_help="Build an index from documents, or from vectors made elsewhere.")
+@corpus_argument
+@click.option(
+    "--index", "path", type=click.Path(path_type=Path), metavar="DIR", required=True, help="Where it goes."
+)
+@click.option("--encoder", metavar="NAME", help="A bundled name or a model folder [default: default].")
+@click.option("--overwrite", is_flag=True, help="Replace an index that is there.")
+@click.option("--append", is_flag=True, help="Go on: add what is not there yet, or resume a killed build.")
+@click.option(
+    "--vectors",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help='Vectors instead of CORPUS: JSONL of {"id", "vector"}, or X.npz beside X.ids.txt, X.vocabulary.txt.',
+)
+@reading_options
+@encoding_options
+@click.option(
+    "--max-length", type=click.IntRange(min=1), metavar="N", help="Word pieces that the model reads of a text."
+)
+@memory_option
+@json_option
+@common_options
+def command(
+    corpus: tuple[str, ...],
+    path: Path,
+    encoder: str | None,
+    overwrite: bool,
+    append: bool,
+    vectors: Path | None,
+    id_field: str | None,
+    text_fields: tuple[str, ...],
+    on_error: Literal["stop", "skip"],
+    on_duplicate: Literal["error", "skip", "replace"],
+    batch_size: int | None,
+    device: Literal["auto", "cpu", "cuda"],
+    precision: Literal["auto", "fast"],
+    max_length: int | None,
+    memory: str | None,
+    as_json: bool,
+) -> None:
+    """Build an index.
+
+    CORPUS is a BEIR folder, a file (.jsonl .tsv .csv .parquet .txt, or any of them .gz), a folder of
+    files, or - for JSONL on stdin. A document has an id, a text, and optionally a title. The build
+    commits as it goes: killed, the same command with --append goes on.
+
+    \b
+    Example:
+      lsr index papers.jsonl --index papers.lsr
+      lsr index papers.jsonl --index papers.lsr --append
+      lsr index table.csv --index table.lsr --id-field key --text-field name --text-field notes
+      lsr index --vectors splade.jsonl --index splade.lsr
+    """
+    if bool(corpus) == (vectors is not None):
+        raise InputError("Give a CORPUS or --vectors FILE, one of them; see lsr index --help.")
+    if vectors is not None and encoder is not None:
+        raise InputError("--vectors brings its own vectors; leave --encoder out.")
+    from lsr.building import Reading, Request
+
+    request = Request(
+        path=path,
+        reading=Reading(corpus, id_field, text_fields, on_error),
+        vectors=vectors,
+        encoder=encoder,
+        append=append,
+        overwrite=overwrite,
+        on_duplicate=on_duplicate,
+        batch_size=batch_size,
+        max_length=max_length,
+        device=device,
+        precision=precision,
+        memory=memory,
+    )
+    report(request, as_json=as_json, verb="Indexed")
+
+
+def report(request: Request, *, as_json: bool, verb: str) -> None:
+    """Runs a build and prints what it made."""
+    from lsr.building import Build
+
+    announce_compiling()
+    build = Build(request)
+    try:
+        built = build.run()
+    except KeyboardInterrupt:
+        raise Interrupted(build.what_is_kept()) from None
+    _tell_faults(built.faults)
+    if as_json:
+        _print_as_json(built)
+    else:
+        _print(built, request.path, verb)
+
+
+def _print_as_json(built: Built) -> None:
+    from dataclasses import asdict
+
+    found = {**asdict(built.report), "documents": built.documents, "segments": built.segments}
+    if built.faults:
+        found["unreadable"] = len(built.faults)
+    print_json(found)
+
+
+def _tell_faults(faults: list[str]) -> None:
+    from lsr.cli.failures import one_line
+    from lsr.progress import say
+
+    for fault in faults[:10]:
+        say(f"Left out: {one_line(fault)[:300]}")
+    if len(faults) > 10:
+        say(f"Left out: {len(faults) - 10:,} more.")
+
+
+def _print(built: Built, path: Path, verb: str) -> None:
+    from lsr.cli.show import dim, strong
+    from lsr.progress import duration
+
+    done = built.report
+    changed = done.added + done.replaced
+    rate = f", {changed / done.seconds:,.0f} a second" if changed and done.seconds > 0.05 else ""
+    click.echo(strong(f"{verb} {changed:,} documents in {duration(done.seconds)}{rate}."))
+    click.echo(f"{path} holds {built.documents:,} documents in {_segments(built.segments)}.")
+    notes = [
+        (done.replaced, "took the place of an older one of the same id"),
+        (done.skipped, "left out, as their ids are there already"),
+        (len(built.faults), "left out, as they could not be read"),
+        (done.empty, "without any term; they are kept, and no query finds them"),
+        (
+            done.truncated,
+            f"longer than the {built.max_length} word pieces that the model reads; "
+            "their words are all searchable",
+        ),
+    ]
+    for count, what in notes:
+        if count:
+            click.echo(f"  {count:>9,}  {what}")
+    if done.clipped:
+        click.echo(f"  {done.clipped:>9,}  weights above the largest of the index, kept as the largest")
+    ask = '--vector \'{"term": 1}\'' if built.encoder is None else '"your question"'
+    click.echo(dim(f"Try: lsr search {path} {ask} --explain"))
+
+
+def _segments(count: int) -> str:
+    return f"{count:,} segment{'' if count == 1 else 's'}"
