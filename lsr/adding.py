@@ -19,12 +19,13 @@ from numpy.typing import NDArray
 from lsr.data.canonical import canonical_json, content_hash, list_names, normalise_document
 from lsr.encoders.protocol import Encoder
 from lsr.errors import DuplicateIdError, InputError
-from lsr.index.store import Store, Writer
 from lsr.progress import Progress
 from lsr.types import AddReport, Document, SparseBatch
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
+
+    from lsr.index.store import Store, Writer
 
 logger = logging.getLogger(__name__)
 

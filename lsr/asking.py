@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 from lsr.encoders.protocol import QuerySide
 from lsr.errors import DocumentNotFoundError, InputError, QueryError, UnsupportedError
 from lsr.index.quantise import QuantisedQuery, quantise_query
-from lsr.index.store import Settings, Snapshot
 from lsr.types import Explanation, Hit, Kind, TermContribution
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
     from lsr.index.search import Ranking
+    from lsr.index.store import Settings, Snapshot
 
     Query = str | Mapping[str, float] | csr_array
 

@@ -90,13 +90,13 @@ class Highlighter:
 
 
 def _best_start(found: Sequence[tuple[int, int, float]], size: int, length: int) -> int:
-    """Where a stretch of `length` characters holds most: each distinct weight once, then as early as can be."""
+    """Where a stretch of `length` characters holds most, the earliest of equals."""
     if size <= length or not found:
         return 0
     best, best_start = -1.0, 0
     for first, (start, _, _) in enumerate(found):
         seen: dict[float, float] = {}
-        for a, b, weight in found[first:]:
+        for _, b, weight in found[first:]:
             if b > start + length:
                 break
             # A word that comes again in the same stretch adds little, and a little less each time.
@@ -104,7 +104,9 @@ def _best_start(found: Sequence[tuple[int, int, float]], size: int, length: int)
         value = sum(seen.values())
         if value > best * 1.001:
             best, best_start = value, start
-    last = best_start + max((b - best_start for a, b, _ in found if best_start <= a < best_start + length), default=0)
+    last = best_start + max(
+        (b - best_start for a, b, _ in found if best_start <= a < best_start + length), default=0
+    )
     slack = max(length - (last - best_start), 0)
     return max(0, min(best_start - slack // 3, size - length))
 

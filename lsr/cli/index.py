@@ -41,7 +41,10 @@ if TYPE_CHECKING:
 @reading_options
 @encoding_options
 @click.option(
-    "--max-length", type=click.IntRange(min=1), metavar="N", help="Word pieces that the model reads of a text."
+    "--max-length",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Word pieces that the model reads of a text.",
 )
 @memory_option
 @json_option
@@ -161,7 +164,7 @@ def _print(built: Built, path: Path, verb: str) -> None:
             click.echo(f"  {count:>9,}  {what}")
     if done.clipped:
         click.echo(f"  {done.clipped:>9,}  weights above the largest of the index, kept as the largest")
-    ask = '--vector \'{"term": 1}\'' if built.encoder is None else '"your question"'
+    ask = "--vector '{\"term\": 1}'" if built.encoder is None else '"your question"'
     click.echo(dim(f"Try: lsr search {path} {ask} --explain"))
 
 

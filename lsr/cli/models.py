@@ -122,7 +122,10 @@ def _print_plan(found: dict[str, Any]) -> None:
         ("speed", f"{found['documents_per_second']:,.0f} documents a second"),
         ("a million", duration(found["hours_per_million"] * 3600)),
         ("terms", f"{found['terms_per_document']:.0f} a document, of {found['terms']:,} named ones"),
-        ("reads", f"{found['max_length'] or 'all'} word pieces of a text" if found["max_length"] else "whole texts"),
+        (
+            "reads",
+            f"{found['max_length'] or 'all'} word pieces of a text" if found["max_length"] else "whole texts",
+        ),
         ("loading", duration(found["load_seconds"])),
     ]
     if found["peak_memory_bytes"]:

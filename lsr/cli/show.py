@@ -1,4 +1,4 @@
-"""How hits, terms and tables look in a terminal: plain text when nobody watches, colour and bars when somebody does.
+"""How hits, terms and tables look in a terminal: colour on a screen, plain text in a pipe.
 
 Everything that comes out of an index is cleaned of control characters first: a terminal obeys them.
 """
@@ -10,12 +10,16 @@ import sys
 import textwrap
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import click
 
 from lsr.cli.failures import one_line
-from lsr.highlight import Highlighter, Snippet
-from lsr.types import Explanation, Hit, TermContribution
+
+if TYPE_CHECKING:
+    from lsr.highlight import Snippet
+    from lsr.types import Explanation, Hit, TermContribution
 
 _MOST_TERMS = 12
 
@@ -116,19 +120,27 @@ def heading(rank: int, hit: Hit, room: int) -> str:
 
 def body(snippet: Snippet, indent: str, room: int) -> list[str]:
     """A snippet over as many lines as it needs."""
-    marked: list[str] = []
+    lines: list[str] = []
     for line, start in _wrap(snippet.text, room - len(indent) - 1):
         end = start + len(line)
-        marks = tuple((max(a, start) - start, min(b, end) - start) for a, b in snippet.marks if a < end and b > start)
-        first, last = start == 0, end >= len(snippet.text.rstrip())
-        marked.append(indent + mark(Snippet(line, marks, snippet.before and first, snippet.after and last)))
-    return marked
+        inside = [(a, b) for a, b in snippet.marks if a < end and b > start]
+        part = replace(
+            snippet,
+            text=line,
+            marks=tuple((max(a, start) - start, min(b, end) - start) for a, b in inside),
+            before=snippet.before and start == 0,
+            after=snippet.after and end >= len(snippet.text.rstrip()),
+        )
+        lines.append(indent + mark(part))
+    return lines
 
 
 def _wrap(text: str, room: int) -> list[tuple[str, int]]:
     """Lines of a text with the position at which each begins."""
     lines, position = [], 0
-    for line in textwrap.wrap(text, room, drop_whitespace=True, replace_whitespace=False, break_on_hyphens=False):
+    for line in textwrap.wrap(
+        text, room, drop_whitespace=True, replace_whitespace=False, break_on_hyphens=False
+    ):
         position = max(text.find(line, position), position)
         lines.append((line, position))
         position += len(line)
@@ -142,7 +154,9 @@ def terms_line(explanation: Explanation, indent: str, room: int) -> list[str]:
     added = [term for term in explanation.terms if term.kind == "learned"]
     for label, terms, paint in (("words", words, word), ("learned", added, learned)):
         if terms:
-            lines.append(indent + dim(f"{label:<8}") + _terms(terms, room - len(indent) - 8, paint is learned))
+            lines.append(
+                indent + dim(f"{label:<8}") + _terms(terms, room - len(indent) - 8, paint is learned)
+            )
     return lines
 
 
@@ -172,7 +186,9 @@ def terms_table(explanation: Explanation, indent: str, room: int, *, most: int |
         lines.append(
             f"{indent}{paint(name)}{' ' * (name_room - cells(name))}  {term.kind or '-':<7}  "
             f"{term.query_weight:8.3f}  {term.document_weight:8.3f}  {term.contribution:8.3f}  "
-            + click.style(bar(term.contribution / top, bars), fg="cyan" if term.kind == "learned" else "yellow")
+            + click.style(
+                bar(term.contribution / top, bars), fg="cyan" if term.kind == "learned" else "yellow"
+            )
         )
     if most is not None and len(names) > most:
         lines.append(dim(f"{indent}and {len(names) - most} more"))
@@ -183,24 +199,3 @@ def text_of(hit: Hit) -> str:
     """What a hit shows below its heading."""
     text = hit.document.get("text", hit.document.get("contents", ""))
     return text if isinstance(text, str) else ""
-
-
-__all__ = [
-    "Highlighter",
-    "bar",
-    "body",
-    "cells",
-    "dim",
-    "fancy",
-    "fit",
-    "heading",
-    "learned",
-    "mark",
-    "pad",
-    "strong",
-    "terms_line",
-    "terms_table",
-    "text_of",
-    "width",
-    "word",
-]

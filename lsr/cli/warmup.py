@@ -1,4 +1,4 @@
-"""`lsr warmup`: compiles the kernels beforehand, so that the first search of an image or a container does not."""
+"""`lsr warmup`: compiles the kernels beforehand, so that the first search does not."""
 
 from __future__ import annotations
 
