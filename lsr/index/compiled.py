@@ -74,7 +74,10 @@ def kernel(function: Callable[..., Any], form: str) -> Callable[..., Any]:
         return ready
     with _lock:
         if key not in _ready:
-            _ready[key], _ = _obtain(function, form, _folder_or_none(None))
+            folder = _folder_or_none()
+            _ready[key], compiled = _obtain(function, form, folder)
+            if compiled and folder is not None:
+                _compile_kin(form, folder)
         return _ready[key]
 
 
@@ -88,18 +91,34 @@ def warmup(cache_dir: str | Path | None = None) -> WarmUp:
     Raises:
         InputError: The folder cannot be written.
     """
+    started = time.perf_counter()
+    folder = _writable_folder(_cache_root(cache_dir))
+    fresh = 0
+    with _lock:
+        for function, form in _all_kernels():
+            _, compiled = _obtain(function, form, folder)
+            fresh += compiled
+    return WarmUp(folder, fresh, len(_all_kernels()) - fresh, time.perf_counter() - started)
+
+
+def _all_kernels() -> list[tuple[Callable[..., Any], str]]:
     from lsr.index.kernels import accumulate, invert, match
 
-    started = time.perf_counter()
-    root = _cache_root(cache_dir)
-    fresh = total = 0
-    for function in (accumulate.search_segment, invert.scatter_postings, match.match_columns):
-        for form in sys.modules[function.__module__].__dict__["SIGNATURES"][function.__name__]:
-            with _lock:
-                _, was_compiled = _obtain(function, form, _make_folder(root))
-            fresh += was_compiled
-            total += 1
-    return WarmUp(_make_folder(root), fresh, total - fresh, time.perf_counter() - started)
+    functions = (accumulate.search_segment, invert.scatter_postings, match.match_columns)
+    return [(function, form) for function in functions for form in _signatures(function)]
+
+
+def _signatures(function: Callable[..., Any]) -> dict[str, Any]:
+    signatures: dict[str, Any] = sys.modules[function.__module__].__dict__["SIGNATURES"][function.__name__]
+    return signatures
+
+
+def _compile_kin(form: str, folder: Path) -> None:
+    """Compile what the same index will need next, so that the wait comes once and not again later."""
+    for function, other in _all_kernels():
+        key = (function.__module__, function.__name__, other)
+        if other == form and key not in _ready:
+            _ready[key], _ = _obtain(function, other, folder)
 
 
 def _obtain(function: Callable[..., Any], form: str, folder: Path | None) -> tuple[Callable[..., Any], bool]:
@@ -108,14 +127,12 @@ def _obtain(function: Callable[..., Any], form: str, folder: Path | None) -> tup
 
     if config.DISABLE_JIT:
         return function, False
-    module = sys.modules[function.__module__]
     dispatcher = njit(nogil=True)(function)
-    path = folder / f"{module.__name__.rpartition('.')[2]}.{function.__name__}.{form}" if folder else None
+    path = folder / f"{function.__module__.rpartition('.')[2]}.{function.__name__}.{form}" if folder else None
     loaded = path is not None and _load(dispatcher, path)
     if not loaded:
         _say("Compiling the search kernels (once per machine).", logging.INFO)
-        signature = module.__dict__["SIGNATURES"][function.__name__][form]
-        dispatcher.compile(signature)
+        dispatcher.compile(_signatures(function)[form])
         if path is not None:
             _save(next(iter(dispatcher.overloads.values())), path)
     dispatcher.disable_compile()
@@ -187,9 +204,9 @@ def _cache_root(given: str | Path | None = None) -> Path:
     return home / "Library" / "Caches" / "lsr" if sys.platform == "darwin" else home / ".cache" / "lsr"
 
 
-def _folder_or_none(given: str | Path | None) -> Path | None:
+def _folder_or_none() -> Path | None:
     """The folder to load from and save to; None, with one message, where there cannot be one."""
-    folder = _cache_root(given) / "kernels" / _folder_name()
+    folder = _cache_root() / "kernels" / _folder_name()
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
@@ -198,7 +215,7 @@ def _folder_or_none(given: str | Path | None) -> Path | None:
     return folder
 
 
-def _make_folder(root: Path) -> Path:
+def _writable_folder(root: Path) -> Path:
     folder = root / "kernels" / _folder_name()
     try:
         folder.mkdir(mode=0o755, parents=True, exist_ok=True)

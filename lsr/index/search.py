@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,6 @@ from lsr.index.format import corrupt
 from lsr.index.quantise import QuantisedQuery
 
 if TYPE_CHECKING:
-    from lsr.index.segment_reader import SegmentReader
     from lsr.index.store import Snapshot
 
 Mode = Literal["exact", "approximate"]
@@ -35,6 +34,65 @@ _SUMS: dict[str, type[np.generic]] = {"u8": np.uint32, "u16": np.uint64, "f32": 
 _SCORES: dict[str, type[np.generic]] = {"u8": np.uint64, "u16": np.uint64, "f32": np.float64}
 _FORMS = {"uint8": "u8", "uint16": "u16", "float32": "f32"}
 _ALL_ROWS: NDArray[np.uint8] = np.empty(0, dtype=np.uint8)
+
+
+class Segment(Protocol):
+    """What a search reads of a segment; see `docs/index-format.md` and `kernels.accumulate`."""
+
+    @property
+    def name(self) -> str:
+        """The file's name, for messages."""
+
+    @property
+    def terms(self) -> NDArray[np.int32]:
+        """int32 [T], ascending."""
+
+    @property
+    def term_offsets(self) -> NDArray[np.int64]:
+        """int64 [T + 1]."""
+
+    @property
+    def posting_rows(self) -> NDArray[np.uint32]:
+        """uint32 [P]."""
+
+    @property
+    def posting_impacts(self) -> NDArray[Any]:
+        """uint8, uint16 or float32 [P]."""
+
+    @property
+    def row_document(self) -> NDArray[np.int32]:
+        """int32 [n]."""
+
+    @property
+    def document_sequence(self) -> NDArray[np.int64]:
+        """int64 [d]."""
+
+
+class Scale(Protocol):
+    """What a search needs to know about the impacts."""
+
+    @property
+    def quantize(self) -> str:
+        """Their form."""
+
+    @property
+    def scale(self) -> float | None:
+        """What one step is worth; None for f32, and before the first document."""
+
+
+class Searchable(Protocol):
+    """Segments of one moment: a `store.Snapshot`, or vectors in memory."""
+
+    @property
+    def settings(self) -> Scale:
+        """The form and the scale of all segments."""
+
+    @property
+    def segments(self) -> Sequence[Segment]:
+        """In the order of their commits."""
+
+    def allowed(self, segment: int, /) -> NDArray[np.uint8] | None:
+        """The bitmap of a segment's living rows; None if all live."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +118,7 @@ class Ranking:
 
 
 def search(
-    snapshot: Snapshot,
+    snapshot: Searchable,
     query: QuantisedQuery,
     k: int,
     *,
@@ -101,7 +159,7 @@ def search(
 
 
 def search_many(
-    snapshot: Snapshot,
+    snapshot: Searchable,
     queries: Sequence[QuantisedQuery],
     k: int,
     threads: int = 1,
@@ -161,7 +219,7 @@ def check_options(k: int, mode: str, overlap: float | None) -> None:
 
 
 def _search_segments(
-    snapshot: Snapshot,
+    snapshot: Searchable,
     query: QuantisedQuery,
     form: str,
     allowed: Allowed | None,
@@ -185,7 +243,7 @@ def _search_segments(
 
 def _search_one(
     run: Callable[..., int],
-    segment: SegmentReader,
+    segment: Segment,
     bitmap: NDArray[np.uint8],
     query: tuple[NDArray[np.int32], NDArray[Any]],
     number: int,
@@ -222,7 +280,7 @@ def _damage(code: int) -> str:
     }[code]
 
 
-def _allowed_rows(snapshot: Snapshot, number: int, allowed: Allowed | None) -> NDArray[np.uint8]:
+def _allowed_rows(snapshot: Searchable, number: int, allowed: Allowed | None) -> NDArray[np.uint8]:
     """The bitmap that the kernel reads: of the length that the rows need, or empty for all rows."""
     living = snapshot.allowed(number)
     wanted = None if allowed is None else allowed[number]

@@ -54,6 +54,18 @@ def test_the_first_process_compiles_and_the_next_one_loads(tmp_path):
     assert second["modules"] == []  # loading machine code readies no compiler
 
 
+def test_the_first_wait_is_the_only_one(tmp_path):
+    """Building compiles what searching will need, so that a query never waits for the compiler."""
+    script = """
+from lsr.index import compiled
+from lsr.index.kernels.invert import scatter_postings
+compiled.kernel(scatter_postings, "u8")
+"""
+    probe(tmp_path, script)
+    names = sorted(path.name for path in kernel_files(tmp_path))
+    assert names == ["accumulate.search_segment.u8", "invert.scatter_postings.u8"]
+
+
 @pytest.mark.parametrize("damage", ["cut", "flip", "empty", "folder"])
 def test_a_damaged_kernel_is_compiled_again_with_one_message(tmp_path, damage):
     probe(tmp_path)
