@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from lsr.index.compiled import kernel
 from lsr.index.inversion import invert
 from lsr.index.kernels import accumulate
+from lsr.index.kernels.invert import scatter_postings
 from lsr.index.kernels.match import match_columns
 
 FORMS = {"u8": np.uint8, "u16": np.uint16, "f32": np.float32}
@@ -170,7 +171,7 @@ def test_kernels_stay_inside_their_arrays(tmp_path):
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-k", "checked_process", __file__]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout
-    assert "2 passed" in result.stdout
+    assert "3 passed" in result.stdout
 
 
 def garbage(rng, segment):
@@ -206,6 +207,21 @@ def test_search_in_the_checked_process(seed, window):
     found = run_kernel(run, [segment], columns, weights, 5, window, "u8")
     if isinstance(found, int):
         assert found in (accumulate.BAD_OFFSETS, accumulate.BAD_ROWS, accumulate.BAD_DOCUMENTS)
+
+
+@only_checked
+@settings(max_examples=200, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_inversion_in_the_checked_process(seed):
+    rng = np.random.default_rng(seed)
+    indptr, local, impacts = random_rows(rng, 10, 6, "u8")
+    cursors = np.zeros(6, np.int64)
+    for array in (indptr, local, cursors):
+        if len(array) and rng.random() < 0.6:
+            array[rng.integers(len(array))] = rng.choice([-1, 3, 10**6, -(10**6)])
+    rows, weights = np.empty(len(local), np.uint32), np.empty(len(local), np.uint8)
+    run = kernel(scatter_postings, "u8")
+    assert run(frozen(indptr), frozen(local), frozen(impacts), cursors, rows, weights) in (0, -1)
 
 
 @only_checked
