@@ -10,7 +10,8 @@ import pytest
 from scipy.sparse import coo_array, csc_array, csr_array, csr_matrix
 
 from lsr.errors import InputError, LsrError, QueryError
-from lsr.index.vector_index import VectorIndex, read_matrix
+from lsr.index.matrices import read_matrix
+from lsr.index.vector_index import VectorIndex
 
 VECTORS = csr_array(np.array([[0, 2, 0], [1, 0, 0], [0, 0, 0], [3, 1, 0]], np.float32))
 QUERY = csr_array(np.array([[1, 1, 0]], np.float32))

@@ -1,0 +1,310 @@
+"""`VectorIndex`: sparse vectors in, top-k out, without texts, ids or an encoder.
+
+Rows of the matrices that come in are the documents, counted through all batches. On disk such an index is
+a store like any other (kind `"vectors"`); in memory it is the same arrays that a segment file would hold.
+Either way `lsr.index.search` does the work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lsr.data.canonical import content_hash
+from lsr.errors import InputError, QueryError
+from lsr.index.inversion import invert
+from lsr.index.matrices import read_batches, read_matrix
+from lsr.index.quantise import (
+    QuantisedQuery,
+    check_quantize,
+    quantise,
+    quantise_query,
+    step_from_weights,
+)
+from lsr.index.search import Mode, Searchable, search_many
+from lsr.types import SparseBatch
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+    from lsr.index.store import Store, Writer
+
+_SEGMENT_ENTRIES = 1 << 24
+"""Entries that are gathered into one segment in memory: small batches do not become small segments."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Settings:
+    quantize: str
+    scale: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class _MemorySegment:
+    """The part of a segment that a search reads, never written to a file."""
+
+    name: str
+    terms: NDArray[np.int32]
+    term_offsets: NDArray[np.int64]
+    posting_rows: NDArray[np.uint32]
+    posting_impacts: NDArray[Any]
+    row_document: NDArray[np.int32]
+    document_sequence: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class _MemorySnapshot:
+    settings: _Settings
+    segments: tuple[_MemorySegment, ...]
+
+    def allowed(self, segment: int, /) -> None:
+        """Nothing is ever deleted."""
+
+
+class VectorIndex:
+    """A searchable set of sparse vectors.
+
+    Make one with `build` or `open`; it may be searched from many threads.
+
+    Example:
+        >>> from scipy.sparse import csr_array
+        >>> vectors = csr_array([[0, 2, 0], [1, 0, 0], [3, 1, 0]], dtype="float32")
+        >>> index = VectorIndex.build(vectors)
+        >>> scores, rows = index.search(csr_array([[1, 1, 0]], dtype="float32"), k=2)
+        >>> scores.tolist(), rows.tolist()
+        ([[4.0, 2.0]], [[2, 0]])
+    """
+
+    def __init__(self, snapshot: Searchable, dimension: int, store: Store | None = None) -> None:
+        self._snapshot: Searchable | None = snapshot
+        self._dimension = dimension
+        self._store = store
+
+    @classmethod
+    def build(
+        cls,
+        vectors: csr_array | Iterable[csr_array],
+        path: str | Path | None = None,
+        *,
+        quantize: str = "u8",
+        scale: float | None = None,
+        memory: int | None = None,
+    ) -> VectorIndex:
+        """Index the rows of a sparse matrix.
+
+        Args:
+            vectors: A SciPy sparse matrix [n, dimension] of finite weights of at least 0, taken as float32,
+                or an iterable of such matrices, one after another, of one dimension.
+            path: A folder to make; None keeps the index in memory, without any file.
+            quantize: `"u8"`, `"u16"` or `"f32"`, the form of the stored weights.
+            scale: The value of one integer step. Without it the weights are looked at first (an iterable is
+                then held in memory): 1 if all are whole numbers within range, else the largest weight over
+                255 or 65,535. Not used with `"f32"`.
+            memory: Bytes that the build on disk may use for what is not written yet.
+
+        Raises:
+            InputError: The matrices, or an option, cannot be used.
+            IndexExistsError: There is an index at `path`.
+        """
+        check_quantize(quantize)
+        batches = read_batches(vectors)
+        if scale is None and quantize != "f32":
+            held = list(batches)
+            scale = step_from_weights((batch.values for batch in held), quantize)
+            batches = iter(held)
+        settings = _Settings(quantize, None if quantize == "f32" else scale)
+        if path is None:
+            return _build_in_memory(batches, settings)
+        return _build_on_disk(batches, settings, Path(path), memory)
+
+    @classmethod
+    def open(cls, path: str | Path, *, verify: bool = False) -> VectorIndex:
+        """Open an index that `build` wrote.
+
+        Args:
+            path: Its folder.
+            verify: Check every byte first.
+
+        Raises:
+            InputError: The folder holds an index of documents; `lsr.Index.open` opens it.
+            IndexNotFoundError: There is none.
+            IndexCorruptError: A file is damaged.
+        """
+        from lsr.index.store import Store
+
+        store = Store.open(path, verify=verify)
+        settings = store.settings
+        if settings.kind != "vectors" or settings.dimension is None:
+            store.close()
+            raise InputError(f"{path} is an index of documents; open it with lsr.Index.open.")
+        return cls(store.snapshot, settings.dimension, store)
+
+    @property
+    def dimension(self) -> int:
+        """Number of columns."""
+        return self._dimension
+
+    def __len__(self) -> int:
+        return sum(len(segment.row_document) for segment in self._segments().segments)
+
+    def search(
+        self,
+        queries: csr_array,
+        k: int = 10,
+        *,
+        mode: Mode = "exact",
+        overlap: float | None = None,
+        threads: int = 1,
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """The k best rows for each query.
+
+        Args:
+            queries: A SciPy sparse matrix [q, dimension] of finite weights of at least 0.
+            k: How many rows a query.
+            mode: `"exact"`, or `"approximate"`, which may leave rows out.
+            overlap: The share of the exact top k that an approximate search should find.
+            threads: How many threads share the queries.
+
+        Returns:
+            Scores float32 [q, k], descending, and rows int64 [q, k], of equal scores the earlier row first.
+            Only rows with a score above 0 are found; what is left is filled with 0.0 and -1.
+
+        Raises:
+            QueryError: The queries, or an option, cannot be used.
+        """
+        snapshot = self._segments()
+        asked = self._read_queries(queries, snapshot.settings.quantize)
+        rankings = search_many(snapshot, asked, k, threads, mode=mode, overlap=overlap)
+        scores = np.zeros((len(rankings), k), dtype=np.float32)
+        rows = np.full((len(rankings), k), -1, dtype=np.int64)
+        with np.errstate(over="ignore"):  # with f32, a product may be beyond float32: infinite, still first
+            for number, ranking in enumerate(rankings):
+                scores[number, : len(ranking)] = ranking.scores
+                rows[number, : len(ranking)] = ranking.sequences
+        return scores, rows
+
+    def close(self) -> None:
+        """Let the files go; the index cannot be searched afterwards. Closing twice is fine."""
+        self._snapshot = None
+        if self._store is not None:
+            self._store.close()
+            self._store = None
+
+    def __enter__(self) -> VectorIndex:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _segments(self) -> Searchable:
+        if self._snapshot is None:
+            raise InputError("The index is closed; open it again.")
+        return self._snapshot
+
+    def _read_queries(self, queries: Any, quantize: str) -> list[QuantisedQuery]:
+        try:
+            batch = read_matrix(queries)
+        except InputError as error:
+            raise QueryError(f"The queries cannot be used: {error}") from error
+        if batch.dimension != self._dimension:
+            raise QueryError(f"The queries have {batch.dimension:,} columns, the index {self._dimension:,}.")
+        return [
+            quantise_query(batch.indices[start:end], batch.values[start:end], quantize)
+            for start, end in zip(batch.indptr[:-1], batch.indptr[1:], strict=True)
+        ]
+
+
+def _build_in_memory(batches: Iterator[SparseBatch], settings: _Settings) -> VectorIndex:
+    segments: list[_MemorySegment] = []
+    dimension = first = 0
+    for group in _gather(batches):
+        dimension = group[0].dimension
+        segment = _invert_group(group, settings, first, f"segment {len(segments)} in memory")
+        segments.append(segment)
+        first += len(segment.row_document)
+    return VectorIndex(_MemorySnapshot(settings, tuple(segments)), dimension)
+
+
+def _gather(batches: Iterator[SparseBatch]) -> Iterator[list[SparseBatch]]:
+    """Batches in groups of about `_SEGMENT_ENTRIES`."""
+    group: list[SparseBatch] = []
+    size = 0
+    for batch in batches:
+        group.append(batch)
+        size += len(batch.values) + len(batch)
+        if size >= _SEGMENT_ENTRIES:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
+
+
+def _invert_group(group: Sequence[SparseBatch], settings: _Settings, first: int, name: str) -> _MemorySegment:
+    starts = np.cumsum([0, *(len(batch.values) for batch in group)])
+    offsets = [batch.indptr[:-1] + start for batch, start in zip(group, starts, strict=False)]
+    indptr = np.concatenate([*offsets, starts[-1:]]).astype(np.int64)
+    impacts, _ = quantise(
+        np.concatenate([batch.values for batch in group]), settings.quantize, settings.scale
+    )
+    postings = invert(indptr, np.concatenate([batch.indices for batch in group]), impacts)
+    rows = len(indptr) - 1
+    return _MemorySegment(
+        name,
+        postings.terms,
+        postings.term_offsets,
+        postings.posting_rows,
+        postings.posting_impacts,
+        np.arange(rows, dtype=np.int32),
+        np.arange(first, first + rows, dtype=np.int64),
+    )
+
+
+def _build_on_disk(
+    batches: Iterator[SparseBatch], settings: _Settings, path: Path, memory: int | None
+) -> VectorIndex:
+    """Write a store of kind "vectors" in one commit; a failure leaves nothing behind."""
+    from lsr.index.store import Settings, Store
+
+    first = next(batches)
+    plan = Settings(
+        kind="vectors",
+        quantize=settings.quantize,
+        scale=settings.scale,
+        dimension=first.dimension,
+        fields={},
+        encoder_name=None,
+        encoder_fingerprint=None,
+        query_weights=None,
+        memory=memory,
+    )
+    store = Store.begin_build(path, plan, query_side=None, overwrite=False)
+    try:
+        with store.writing() as writer:
+            _write_batches(writer, chain([first], batches))
+            writer.commit()
+            writer.finish_build()
+    except BaseException:
+        with store.writing() as writer:
+            writer.abandon_build()
+        store.close()
+        raise
+    return VectorIndex(store.snapshot, first.dimension, store)
+
+
+def _write_batches(writer: Writer, batches: Iterable[SparseBatch]) -> None:
+    row = 0
+    for batch in batches:
+        ids = [str(number) for number in range(row, row + len(batch))]
+        documents = [f'{{"id":"{id}"}}'.encode("ascii") for id in ids]
+        hashes = [content_hash(document) for document in documents]
+        writer.add_rows(batch, ids, documents, hashes, [{} for _ in ids])
+        row += len(batch)
