@@ -20,8 +20,11 @@ LONGEST = 600
 STOPPED = 130
 
 
-class Interrupted(KeyboardInterrupt):
-    """The user pressed Ctrl-C, and the command knows what is kept; `.message` says it."""
+class Interrupted(Exception):
+    """The user pressed Ctrl-C, and the command knows what is kept; `.message` says it.
+
+    No KeyboardInterrupt itself: click would turn that into its own, and the message would be lost.
+    """
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
