@@ -11,7 +11,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from lsr.index.search import Ranking
     from lsr.index.store import Settings, Snapshot
 
-    Query = str | Mapping[str, float] | csr_array
+    Query: TypeAlias = str | Mapping[str, float] | csr_array
 
 MODES = ("exact", "approximate")
 
@@ -51,6 +51,8 @@ def read_query(query: Query, side: QuerySide, settings: Settings, snapshot: Snap
     Raises:
         QueryError: The query is of no known kind, of another dimension, or holds weights that cannot be used.
     """
+    columns: NDArray[Any]
+    weights: NDArray[Any]
     if isinstance(query, str):
         columns, weights = _weigh_text(query, side, settings, snapshot)
     elif isinstance(query, Mapping):
@@ -199,7 +201,7 @@ def check_id(id: object) -> str:
         return id
     if isinstance(id, int | np.integer) and not isinstance(id, bool):
         return str(int(id))
-    raise InputError(f"A document id is a string, not {cast(object, id)!r}.")
+    raise InputError(f"A document id is a string, not {id!r}.")
 
 
 def check_many(queries: Sequence[Query]) -> list[Query]:
