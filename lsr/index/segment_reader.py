@@ -1,0 +1,291 @@
+"""One immutable segment, read-only: its arrays, and what hangs on its documents.
+
+A reader is made over the bytes of a file (mapped, or in memory), checks every structure that a search or a
+look-up relies on, and never reads outside them, whatever they hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lsr.index.columns import Column, read_column
+from lsr.index.format import (
+    CHECKSUM_LIMIT,
+    Container,
+    FileRecord,
+    check_offsets,
+    corrupt,
+    read_container,
+)
+from lsr.index.ids import IdTable
+from lsr.index.mapping import file_bytes
+from lsr.index.settings import Settings
+from lsr.index.stored import StoredDocuments
+
+_IMPACTS = {"u8": "|u1", "u16": "<u2", "f32": "<f4"}
+_FIXED = {
+    "terms": "<i4",
+    "term_offsets": "<i8",
+    "term_lexical_df": "<u4",
+    "posting_rows": "<u4",
+    "forward_offsets": "<i8",
+    "forward_columns": "<i4",
+    "forward_lexical": "|u1",
+    "row_document": "<i4",
+    "row_span": "<i4",
+    "document_sequence": "<i8",
+    "id_offsets": "<i8",
+    "id_bytes": "|u1",
+    "id_hash": "<u8",
+    "id_order": "<i4",
+    "content_hash": "|u1",
+    "surface_offsets": "<i8",
+    "surface_columns": "<i4",
+    "surface_text_offsets": "<i8",
+    "surface_text": "|u1",
+    "stored_block_offsets": "<i8",
+    "stored_block_first": "<i8",
+    "stored_raw_offsets": "<i8",
+    "stored_blocks": "|u1",
+}
+_OPTIONAL = frozenset({"forward_lexical", "row_span"})
+_OF_DOCUMENTS = ("id_", "content_", "stored_")
+
+
+class SegmentReader:
+    """One segment.
+
+    Attributes:
+        record: The file's name, size and checksum.
+        rows: Number of rows n.
+        documents: Number of documents d, deleted ones too.
+        clipped: Weights that were stored as the largest.
+        terms: int32 [T], ascending: the columns that occur.
+        term_offsets: int64 [T + 1], where each term's postings begin and end.
+        term_lexical_df: uint32 [T], documents in whose text the term occurs (all, where that is unknown).
+        posting_rows: uint32 [P], ascending within a term.
+        posting_impacts: uint8, uint16 or float32 [P].
+        forward_offsets: int64 [n + 1], where each row's terms begin and end.
+        forward_columns: int32 [P], ascending within a row.
+        forward_impacts: uint8, uint16 or float32 [P].
+        row_document: int32 [n]; a document's rows follow one another.
+        document_sequence: int64 [d].
+        fields: The typed columns by name.
+        stored_bytes: What the stored documents take of the file.
+    """
+
+    def __init__(self, container: Container, record: FileRecord, settings: Settings) -> None:
+        self.record = record
+        self.container = container
+        self._dimension = settings.dimension or 0
+        rows, documents, self.clipped = _read_metadata(container, settings)
+        self.rows, self.documents = rows, documents
+        sections = _check_sections(container, settings)
+        self.terms: NDArray[np.int32] = sections["terms"]
+        self.term_offsets: NDArray[np.int64] = sections["term_offsets"]
+        self.term_lexical_df: NDArray[np.uint32] = sections["term_lexical_df"]
+        self.posting_rows: NDArray[np.uint32] = sections["posting_rows"]
+        self.posting_impacts: NDArray[Any] = sections["posting_impacts"]
+        self.forward_offsets: NDArray[np.int64] = sections["forward_offsets"]
+        self.forward_columns: NDArray[np.int32] = sections["forward_columns"]
+        self.forward_impacts: NDArray[Any] = sections["forward_impacts"]
+        self._lexical = sections.get("forward_lexical")
+        self.row_document: NDArray[np.int32] = sections["row_document"]
+        self._row_span = sections.get("row_span")
+        self.document_sequence: NDArray[np.int64] = sections["document_sequence"]
+        self._check_vectors()
+        self._check_rows()
+        self.fields: dict[str, Column] = {
+            name: read_column(sections, number, kind, documents, record.name)
+            for number, (name, kind) in enumerate(settings.fields.items())
+        }
+        self._read_surfaces(sections)
+        self._ids = self._stored = None
+        self.stored_bytes = 0
+        if settings.kind == "documents":
+            self._ids = IdTable(sections, documents, record.name)
+            self._stored = StoredDocuments(sections, documents, record.name)
+            self.stored_bytes = sum(a.nbytes for n, a in sections.items() if n.startswith("stored_"))
+
+    @classmethod
+    def open(cls, folder: Path, record: FileRecord, settings: Settings, *, whole: bool) -> SegmentReader:
+        """Open a segment file.
+
+        Args:
+            folder: The index.
+            record: What the catalog says about the file.
+            settings: The index's.
+            whole: Check the checksum of all bytes even of a large file.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            IndexCorruptError: It is damaged.
+            IndexVersionError: It is of a newer format.
+        """
+        data = file_bytes(folder, record.name)
+        return cls.over(data, record, settings, whole=whole or len(data) < CHECKSUM_LIMIT)
+
+    @classmethod
+    def over(
+        cls, data: NDArray[np.uint8], record: FileRecord, settings: Settings, *, whole: bool
+    ) -> SegmentReader:
+        """Read a segment whose bytes are at hand; see `open`."""
+        return cls(read_container(data, "segment", record, whole=whole), record, settings)
+
+    @property
+    def name(self) -> str:
+        """The file's name."""
+        return self.record.name
+
+    @property
+    def row_sequence(self) -> NDArray[np.int64]:
+        """int64 [n]: the sequence number of each row's document."""
+        return self.document_sequence[self.row_document]
+
+    @property
+    def ids(self) -> IdTable | None:
+        """The ids; None in an index of vectors."""
+        return self._ids
+
+    def id(self, document: int) -> str:
+        """A document's id; in an index of vectors its sequence number."""
+        self._check_document(document)
+        return str(self.document_sequence[document]) if self._ids is None else self._ids.id(document)
+
+    def content_hash(self, document: int) -> bytes:
+        """A document's content hash, 16 bytes; empty in an index of vectors."""
+        self._check_document(document)
+        return b"" if self._ids is None else self._ids.content_hash(document)
+
+    def stored(self, document: int) -> bytes:
+        """A document as canonical JSON; `{}` in an index of vectors."""
+        self._check_document(document)
+        return b"{}" if self._stored is None else self._stored[document]
+
+    def vector(self, row: int) -> tuple[NDArray[np.int32], NDArray[Any], NDArray[np.bool_] | None]:
+        """A row's terms.
+
+        Returns:
+            Columns int32 ascending, their impacts, and which are words of the text (bool), or None where
+            that is not known.
+        """
+        if not 0 <= row < self.rows:
+            raise IndexError(f"row {row} of {self.rows}")
+        start, end = int(self.forward_offsets[row]), int(self.forward_offsets[row + 1])
+        columns = self.forward_columns[start:end]
+        if len(columns) and (
+            columns[0] < 0 or columns[-1] >= self._dimension or not bool((columns[1:] > columns[:-1]).all())
+        ):
+            raise corrupt(self.name, f"row {row} names columns that are not there")
+        if self._lexical is None:
+            return columns, self.forward_impacts[start:end], None
+        first = start & ~7
+        bits = np.unpackbits(self._lexical[first >> 3 : (end + 7) >> 3], bitorder="little")
+        lexical = bits[start - first : end - first].astype(np.bool_)
+        return columns, self.forward_impacts[start:end], lexical
+
+    def surfaces(self, row: int) -> dict[int, str]:
+        """The words behind a row's open columns, as they stand in its text."""
+        if self._surfaces is None:
+            return {}
+        offsets, columns, text_offsets, text = self._surfaces
+        found = {}
+        for place in range(int(offsets[row]), int(offsets[row + 1])):
+            form = text[text_offsets[place] : text_offsets[place + 1]].tobytes()
+            found[int(columns[place])] = form.decode("utf-8", "replace")
+        return found
+
+    def span(self, row: int) -> tuple[int, int] | None:
+        """Characters `start` to `end` of the document that a row stands for; None for the whole."""
+        if self._row_span is None or self._row_span[2 * row] < 0:
+            return None
+        return int(self._row_span[2 * row]), int(self._row_span[2 * row + 1])
+
+    def _check_document(self, document: int) -> None:
+        if not 0 <= document < self.documents:
+            raise IndexError(f"document {document} of {self.documents}")
+
+    def _check_vectors(self) -> None:
+        postings, terms = len(self.posting_rows), self.terms
+        lengths = (
+            len(self.term_offsets) - 1 == len(terms) == len(self.term_lexical_df)
+            and len(self.posting_impacts) == len(self.forward_columns) == postings
+            and len(self.forward_impacts) == postings
+            and len(self.forward_offsets) == self.rows + 1
+            and (self._lexical is None or len(self._lexical) == (postings + 7) // 8)
+        )
+        if not lengths:
+            raise corrupt(self.name, "its postings and forward vectors differ in length")
+        check_offsets(self.term_offsets, postings, self.name, "offsets of terms")
+        check_offsets(self.forward_offsets, postings, self.name, "offsets of rows")
+        if len(terms) and (
+            terms[0] < 0 or terms[-1] >= self._dimension or not bool((terms[1:] > terms[:-1]).all())
+        ):
+            raise corrupt(self.name, "its terms are not in order")
+
+    def _check_rows(self) -> None:
+        documents = self.row_document
+        if len(documents) != self.rows or len(self.document_sequence) != self.documents:
+            raise corrupt(self.name, "its rows and documents differ in number")
+        if self._row_span is not None and len(self._row_span) != 2 * self.rows:
+            raise corrupt(self.name, "its spans differ in number")
+        if self.rows == 0:
+            good = self.documents == 0
+        else:
+            steps = np.diff(documents)
+            good = documents[0] == 0 and documents[-1] == self.documents - 1
+            good = bool(good and (steps >= 0).all() and (steps <= 1).all())
+        if not good:
+            raise corrupt(self.name, "its rows belong to documents that are not there")
+
+    def _read_surfaces(self, sections: Mapping[str, NDArray[Any]]) -> None:
+        self._surfaces = None
+        if "surface_offsets" not in sections:
+            return
+        offsets, columns = sections["surface_offsets"], sections["surface_columns"]
+        text_offsets, text = sections["surface_text_offsets"], sections["surface_text"]
+        if len(offsets) != self.rows + 1 or len(text_offsets) != len(columns) + 1:
+            raise corrupt(self.name, "its surface forms differ in number")
+        check_offsets(offsets, len(columns), self.name, "offsets of surface forms")
+        check_offsets(text_offsets, len(text), self.name, "lengths of surface forms")
+        self._surfaces = (offsets, columns, text_offsets, text)
+
+
+def _read_metadata(container: Container, settings: Settings) -> tuple[int, int, int]:
+    said = container.metadata
+    counts = [said.get(key) for key in ("rows", "documents", "clipped")]
+    for count in counts:
+        if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count < 2**63:
+            raise corrupt(container.name, "its numbers of rows and documents cannot be read")
+    same = (
+        said.get("kind") == settings.kind
+        and said.get("quantize") == settings.quantize
+        and said.get("dimension") == settings.dimension
+        and said.get("fields") == settings.fields
+    )
+    if not same:
+        raise corrupt(container.name, "it belongs to an index with other settings")
+    rows, documents, clipped = counts
+    return int(rows or 0), int(documents or 0), int(clipped or 0)
+
+
+def _check_sections(container: Container, settings: Settings) -> Mapping[str, NDArray[Any]]:
+    """The sections, each that must be there present and of its type."""
+    sections = container.sections
+    wanted = dict(_FIXED)
+    wanted["posting_impacts"] = wanted["forward_impacts"] = _IMPACTS[settings.quantize]
+    surfaces = "surface_offsets" in sections
+    for name, dtype in wanted.items():
+        if name not in sections:
+            absent = name in _OPTIONAL or (name.startswith("surface_") and not surfaces)
+            absent = absent or (settings.kind == "vectors" and name.startswith(_OF_DOCUMENTS))
+            if not absent:
+                raise corrupt(container.name, f"its section {name} is missing")
+        elif sections[name].dtype.str != dtype:
+            raise corrupt(container.name, f"its section {name} is of another type")
+    return sections
