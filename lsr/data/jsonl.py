@@ -21,7 +21,7 @@ def jsonl_rows(stream: IO[bytes], name: str) -> Rows:
         if isinstance(line, InputError):
             yield line
             continue
-        if line.isspace():
+        if not line or line.isspace():
             continue
         where = f"{name}, line {number}"
         try:

@@ -7,6 +7,7 @@ is read, so that a misspelt path stops a job at its start.
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,13 +110,13 @@ def _find(source: str | Path) -> list[Source]:
         return [Source(None, STANDARD_INPUT, "jsonl", "-")]
     path = Path(source)
     try:
-        if path.is_dir():
-            return _find_in_folder(path)
-        path.stat()
+        mode = path.stat().st_mode
     except OSError as error:
         raise file_error(str(source), error) from None
     except ValueError:
         raise InputFileError(f"{quote(str(source))} is no path; check it.") from None
+    if stat.S_ISDIR(mode):
+        return _find_in_folder(path)
     kind = format_of(path.name)
     if kind is None:
         raise InputError(f"{path} is of no kind that is read; give {_READABLE}.")
