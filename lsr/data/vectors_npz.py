@@ -33,6 +33,7 @@ _DAMAGE = (
     zlib.error,
     struct.error,
     EOFError,
+    OSError,  # a seek to an offset that cannot be
     NotImplementedError,
     RuntimeError,
     ValueError,
@@ -133,7 +134,11 @@ class _Header:
 def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
     name = str(path)
     try:
-        with zipfile.ZipFile(path) as archive:
+        file = open(path, "rb")  # noqa: SIM115 (closed below; only its opening is a fault of the path)
+    except OSError as error:
+        raise file_error(name, error) from None
+    try:
+        with file, zipfile.ZipFile(file) as archive:
             yield archive
     except LsrError:
         raise
@@ -143,8 +148,6 @@ def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
         raise InputError(
             f"{name} is no sparse matrix ({error.args[0]}); use scipy.sparse.save_npz."
         ) from None
-    except OSError as error:
-        raise file_error(name, error) from None
 
 
 def _read_frame(archive: zipfile.ZipFile, name: str) -> tuple[int, int, NDArray[np.int64]]:
