@@ -6,7 +6,7 @@ import contextlib
 import os
 import secrets
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 from lsr.errors import LsrError
@@ -114,8 +114,3 @@ def remove_files(folder: Path, names: Iterable[str]) -> None:
     for name in names:
         with contextlib.suppress(OSError):
             (folder / name).unlink()
-
-
-def file_names(folder: Path) -> Iterator[str]:
-    """The names in a folder, in order."""
-    yield from sorted(os.listdir(folder))

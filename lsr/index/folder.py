@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
 from pathlib import Path
 
 from lsr.errors import IndexCorruptError, IndexNotFoundError, NotAnIndexError
-from lsr.index.catalog import CatalogState, is_there, read_catalog
+from lsr.index.catalog import is_there, read_catalog
+from lsr.index.catalog_rows import CatalogState
+from lsr.index.durable import remove_files
 from lsr.index.format import CATALOG_NAME, LOCK_NAME, OUR_NAMES, SEGMENT_NAME
 
 
@@ -62,17 +63,21 @@ def is_creatable(folder: Path) -> bool:
     return True
 
 
-def unnamed_files(folder: Path, named: Collection[str]) -> list[str]:
-    """Files of our naming that are no part of the index: left by a kill, or by an index that was replaced."""
-    kept = {LOCK_NAME, CATALOG_NAME}
-    return [
-        name
-        for name in sorted(os.listdir(folder))
-        if OUR_NAMES.fullmatch(name)
-        and name not in named
-        and name not in kept
-        and not name.startswith(f"{CATALOG_NAME}-")
-    ]
+def remove_unnamed(folder: Path, state: CatalogState) -> None:
+    """Remove files of our naming that no row of the catalog names; the caller holds the writer's lock.
+
+    They were left by a kill, or are of an index that was replaced. What SQLite made beside the catalog is
+    left to SQLite.
+    """
+    kept = state.file_names() | {LOCK_NAME, CATALOG_NAME}
+    remove_files(
+        folder,
+        [
+            name
+            for name in sorted(os.listdir(folder))
+            if OUR_NAMES.fullmatch(name) and name not in kept and not name.startswith(f"{CATALOG_NAME}-")
+        ],
+    )
 
 
 def missing_file(folder: Path, name: str) -> IndexCorruptError:

@@ -240,6 +240,16 @@ def check_offsets(offsets: NDArray[np.int64], end: int, file: str, what: str) ->
         raise corrupt(file, f"its {what} do not run from 0 to {end:,}")
 
 
+def columns_ascend(offsets: NDArray[np.int64], columns: NDArray[np.int32]) -> bool:
+    """Whether the columns of each row ascend, without repeats."""
+    if len(columns) < 2:
+        return True
+    rising = columns[1:] > columns[:-1]
+    starts = offsets[(offsets > 0) & (offsets < len(columns))]
+    rising[starts - 1] = True
+    return bool(rising.all())
+
+
 def joined(parts: Sequence[bytes]) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
     """Byte strings one after another: offsets int64 [n + 1] and the bytes uint8."""
     offsets = np.zeros(len(parts) + 1, np.int64)

@@ -26,9 +26,7 @@ def encode_id(id: str) -> bytes:
     try:
         return id.encode("utf-8")
     except UnicodeEncodeError:
-        raise InputError(
-            f"The id {id!a} is no valid Unicode text; give the document another id."
-        ) from None
+        raise InputError(f"The id {id!a} is no valid Unicode text; give the document another id.") from None
 
 
 def hash_ids(encoded: Sequence[bytes]) -> NDArray[np.uint64]:

@@ -17,16 +17,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lsr.errors import IndexBuildingError, IndexExistsError, IndexNotFoundError, InputError, LsrError
-from lsr.index.catalog import BuildRow, CatalogState, bitmap, changing, create_catalog, is_there, read_catalog
-from lsr.index.durable import make_folder, new_name, remove_files, remove_folders, sync_folder, write_file
-from lsr.index.folder import is_creatable, missing_file, read_index, unnamed_files
+from lsr.index.catalog import changing, create_catalog, is_there, read_catalog
+from lsr.index.catalog_rows import BuildRow, CatalogState, bitmap
+from lsr.index.durable import make_folder, new_name, remove_folders, sync_folder, write_file
+from lsr.index.folder import is_creatable, missing_file, read_index, remove_unnamed
 from lsr.index.format import CHECKSUM_LIMIT, FileRecord, container_chunks, corrupt, read_container
 from lsr.index.lock import WriterLock
 from lsr.index.mapping import file_bytes
 from lsr.index.segment_reader import SegmentReader
 from lsr.index.settings import Settings
 from lsr.index.snapshot import Moment, Snapshot
-from lsr.index.writer import Writer, remove_unnamed
+from lsr.index.writer import Writer
 
 __all__ = ["Settings", "Snapshot", "Store", "Writer"]
 
@@ -291,7 +292,7 @@ def _place_build(
                 return _publish_build(folder, settings, query_side, pending, check, len(made))
             except BaseException:
                 if not is_there(folder):
-                    remove_files(folder, unnamed_files(folder, ()))
+                    remove_unnamed(folder, CatalogState())
                     lock.remove()
                 raise
     except BaseException:

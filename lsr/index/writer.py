@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lsr.errors import EncoderMismatchError, InputError, LsrError
-from lsr.index.catalog import BuildRow, CatalogState, SegmentRow, changing, read_catalog
+from lsr.index.catalog import Change, changing, read_catalog
+from lsr.index.catalog_rows import BuildRow, SegmentRow
 from lsr.index.durable import new_name, remove_files, remove_folders, sync_folder, write_file
-from lsr.index.format import CATALOG_NAME, FileRecord, container_chunks
+from lsr.index.folder import remove_unnamed
+from lsr.index.format import CATALOG_NAME, FileRecord, columns_ascend, container_chunks
 from lsr.index.ids import HASH_BYTES, encode_id
 from lsr.index.lock import WriterLock
 from lsr.index.quantise import quantise
@@ -166,7 +167,7 @@ class Writer:
         self._check()
         self._flush()
         self._publish(finish=True)
-        self._remove_unnamed()
+        remove_unnamed(self._folder, read_catalog(self._folder))
 
     def abandon_build(self) -> None:
         """Remove the pending build and all that it made, the folder too if it made it.
@@ -181,7 +182,7 @@ class Writer:
             return
         with changing(self._folder) as change:
             change.after = replace(change.before, pending=None)
-        self._remove_unnamed()
+        remove_unnamed(self._folder, read_catalog(self._folder))
         if state.current is None:
             # The catalog says by now that there is nothing, so that being killed here does no harm.
             remove_files(self._folder, [CATALOG_NAME])
@@ -224,14 +225,15 @@ class Writer:
             if self._files:
                 sync_folder(self._folder)
             with changing(self._folder) as change:
-                self._change(change.before, finish, change)
+                self._put(change, finish=finish)
             self._build, _ = self._store.adopt(self._build.id)
         except BaseException:
             self.rollback()
             raise
         self._begin()
 
-    def _change(self, before: CatalogState, finish: bool, change: Any) -> None:
+    def _put(self, change: Change, *, finish: bool) -> None:
+        before = change.before
         build = before.build(self._build.id)
         if build is None:
             raise LsrError(f"The index in {self._folder} was replaced while it was written; open it again.")
@@ -261,16 +263,6 @@ class Writer:
             rows[number] = replace(rows[number], dead=bits.tobytes())
         return rows
 
-    def _remove_unnamed(self) -> None:
-        remove_unnamed(self._folder, read_catalog(self._folder))
-
-
-def remove_unnamed(folder: Path, state: CatalogState) -> None:
-    """Remove files of our naming that no row of the catalog names; the caller holds the lock."""
-    from lsr.index.folder import unnamed_files
-
-    remove_files(folder, unnamed_files(folder, state.file_names()))
-
 
 def check_batch(batch: SparseBatch, dimension: int | None) -> None:
     """Raise unless a batch is what it says.
@@ -290,17 +282,12 @@ def check_batch(batch: SparseBatch, dimension: int | None) -> None:
     good = good and bool((indptr[1:] >= indptr[:-1]).all())
     good = good and (batch.lexical is None or len(batch.lexical) == count)
     if good and count:
-        good = bool(indices.min() >= 0 and indices.max() < batch.dimension) and _ascend(indptr, indices)
+        good = bool(indices.min() >= 0 and indices.max() < batch.dimension) and columns_ascend(
+            indptr, indices
+        )
     if good and batch.surfaces is not None and len(batch.surfaces.forms):
         rows = batch.surfaces.rows
         good = len(rows) == len(batch.surfaces.columns) == len(batch.surfaces.forms)
         good = good and bool(rows[0] >= 0 and rows[-1] < len(batch) and (rows[1:] >= rows[:-1]).all())
     if not good:
         raise InputError("The vectors are no valid batch: columns ascend within a row and lie in range.")
-
-
-def _ascend(indptr: NDArray[np.int64], indices: NDArray[np.int32]) -> bool:
-    rising = indices[1:] > indices[:-1]
-    starts = indptr[(indptr > 0) & (indptr < len(indices))]
-    rising[starts - 1] = True
-    return bool(rising.all())
