@@ -33,7 +33,7 @@ def evaluate_beir(
     datasets: Sequence[str],
     *,
     data_dir: str | Path | None = None,
-    encoders: Sequence[str | Encoder] = ("default",),
+    encoders: Sequence[str | Path | Encoder] = ("default",),
     baselines: Sequence[str] = (),
     split: str = "test",
     precision: Literal["auto", "fast"] = "auto",
@@ -87,12 +87,12 @@ def evaluate_beir(
 
 
 def _load_encoders(
-    encoders: Sequence[str | Encoder], precision: Literal["auto", "fast"]
+    encoders: Sequence[str | Path | Encoder], precision: Literal["auto", "fast"]
 ) -> list[EncoderSystem]:
     """The encoders under distinct names, each once."""
     systems: dict[str, EncoderSystem] = {}
     for given in encoders:
-        encoder = load_encoder(given, precision=precision) if isinstance(given, str) else given
+        encoder = load_encoder(given, precision=precision) if isinstance(given, str | Path) else given
         if any(encoder.fingerprint == system.encoder.fingerprint for system in systems.values()):
             continue
         name = f"{encoder.name} {encoder.fingerprint[:8]}" if encoder.name in systems else encoder.name
