@@ -1,11 +1,14 @@
-"""A small data set in the layout of BEIR, written by hand."""
+"""A small data set in the layout of BEIR, written by hand, and a small encoder of words."""
 
 from __future__ import annotations
 
 import json
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+
+from lsr.encoders.folder import write_folder
 
 DOCUMENTS = [
     {"_id": "d1", "title": "Vaccines", "text": "Vaccines train the immune system against a virus."},
@@ -36,6 +39,35 @@ def write_beir(folder, *, documents=DOCUMENTS, queries=QUERIES, qrels=QRELS, spl
         for query, judgements in qrels.items():
             file.writelines(f"{query}\t{id}\t{grade}\n" for id, grade in judgements.items())
     return folder
+
+
+def write_model(path, *, name="words", k1=0.9):
+    """A model folder of the lexical kind: three stems have columns of their own, all others open ones."""
+    path.mkdir(parents=True)
+    (path / "stems.txt").write_text("file\nimmun\nvirus", encoding="utf-8")
+    np.save(path / "shares.npy", np.full(3, 0.01, np.float32))
+    settings = {
+        "kind": "lexical",
+        "name": name,
+        "max_document_weight": k1 + 1,
+        "query_weights": "corpus",
+        "lexical": {"k1": k1, "b": 0.4, "average_length": 40.0, "piece_weight": 0.3},
+        "queries": {"open_share": 0.001, "prior_documents": 10.0, "documents": 1000},
+    }
+    write_folder(path, settings, ["stems.txt", "shares.npy"])
+    return path
+
+
+@pytest.fixture(scope="session")
+def words(tmp_path_factory):
+    """The folder of an encoder called `words`."""
+    return str(write_model(tmp_path_factory.mktemp("models") / "words"))
+
+
+@pytest.fixture
+def other_words(tmp_path):
+    """The folder of another encoder of the same name."""
+    return str(write_model(tmp_path / "words-too", k1=1.5))
 
 
 @pytest.fixture

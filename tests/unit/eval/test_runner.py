@@ -25,12 +25,12 @@ RESULT_KEYS = {
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory):
+def demo(tmp_path_factory, words):
     """The demo corpus, measured once for all tests here."""
     home = tmp_path_factory.mktemp("evaluation")
     report = evaluate_beir(
         [str(demo_folder().path)],
-        encoders=["bm25"],
+        encoders=[words],
         baselines=["bm25"],
         run_dir=home / "runs",
         per_query=home / "queries.jsonl",
@@ -42,7 +42,7 @@ def test_the_json_has_the_keys_that_the_design_fixes(demo):
     report = json.loads(json.dumps(demo[0].to_json()))
     assert report["version"] == 1
     assert [(row["dataset"], row["system"]) for row in report["results"]] == [
-        ("demo", "bm25"),
+        ("demo", "words"),
         ("demo", "bm25s"),
     ]
     for row in report["results"]:
@@ -67,8 +67,8 @@ def test_comparisons_are_with_the_baseline(demo):
         result.system: [measured.ndcg_at_10 for measured in result.measured.values()]
         for result in report.results
     }
-    expected = compare(values["bm25"], values["bm25s"])
-    assert (row["system"], row["baseline"], row["measure"]) == ("bm25", "bm25s", "ndcg_at_10")
+    expected = compare(values["words"], values["bm25s"])
+    assert (row["system"], row["baseline"], row["measure"]) == ("words", "bm25s", "ndcg_at_10")
     assert (row["mean_difference"], row["p"]) == (expected.mean_difference, expected.p)
     difference = report.results[0].mean.ndcg_at_10 - report.results[1].mean.ndcg_at_10
     assert row["mean_difference"] == pytest.approx(difference)
@@ -102,7 +102,7 @@ def test_ir_measures_reads_the_same_values_from_the_runs(demo):
 def test_the_kept_index_is_the_one_that_was_measured(demo):
     report, home = demo
     result = report.results[0]
-    folder = home / "runs" / "demo" / "bm25.lsr"
+    folder = home / "runs" / "demo" / "words.lsr"
     queries = demo_folder().queries()
     with lsr.Index.open(folder) as index:
         hits = index.search_many([queries[id] for id in result.measured], k=100)
@@ -112,8 +112,8 @@ def test_the_kept_index_is_the_one_that_was_measured(demo):
     assert result.run.index_bytes + result.run.stored_bytes == on_disk
 
 
-def test_every_judged_query_counts_and_the_own_id_is_dropped(small, beir):
-    report = evaluate_beir([str(small)], encoders=["bm25"], baselines=["bm25"])
+def test_every_judged_query_counts_and_the_own_id_is_dropped(small, beir, words):
+    report = evaluate_beir([str(small)], encoders=[words], baselines=["bm25"])
     for result in report.results:
         assert list(result.measured) == list(beir.qrels)
         assert result.measured["q3"].ndcg_at_10 == 0.0
@@ -125,38 +125,46 @@ def test_every_judged_query_counts_and_the_own_id_is_dropped(small, beir):
         assert result.run.documents == 6
 
 
-def test_a_query_without_words_and_a_corpus_without_terms(tmp_path, beir):
+def test_a_query_without_words_and_a_corpus_without_terms(tmp_path, beir, words):
     folder = beir.write(
         tmp_path / "odd",
         documents=[{"_id": "a", "text": "🙂"}],
         queries={"q1": "", "q2": "word"},
         qrels={"q1": {"a": 1}, "q2": {"a": 1}},
     )
-    report = evaluate_beir([str(folder)], encoders=["bm25"], baselines=["bm25"])
+    report = evaluate_beir([str(folder)], encoders=[words], baselines=["bm25"])
     assert [result.mean.ndcg_at_10 for result in report.results] == [0.0, 0.0]
 
 
-def test_without_baseline_nothing_is_compared(small):
-    report = evaluate_beir([str(small)], encoders=["bm25", "bm25"])
-    assert [result.system for result in report.results] == ["bm25"]
+def test_without_baseline_nothing_is_compared(small, words):
+    report = evaluate_beir([str(small)], encoders=[words, words])
+    assert [result.system for result in report.results] == ["words"]
     assert report.comparisons == ()
 
 
-def test_without_runs_nothing_is_left_behind(small, tmp_path, monkeypatch):
+def test_two_encoders_of_one_name_are_told_apart_and_compared(small, words, other_words):
+    report = evaluate_beir([str(small)], encoders=[words, other_words])
+    first, second = [result.system for result in report.results]
+    assert first == "words"
+    assert second.startswith("words ")
+    assert [(item.system, item.baseline) for item in report.comparisons] == [(second, first)]
+
+
+def test_without_runs_nothing_is_left_behind(small, tmp_path, monkeypatch, words):
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(scratch))
-    evaluate_beir([str(small)], encoders=["bm25"])
+    evaluate_beir([str(small)], encoders=[words])
     assert list(scratch.iterdir()) == []
 
 
-def test_several_data_sets(small, tmp_path, beir):
+def test_several_data_sets(small, tmp_path, beir, words):
     other = beir.write(tmp_path / "data" / "other", qrels={"q2": {"d2": 1}})
-    report = evaluate_beir([str(small), str(other)], encoders=["bm25"], baselines=["bm25"])
+    report = evaluate_beir([str(small), str(other)], encoders=[words], baselines=["bm25"])
     assert [(result.dataset, result.system) for result in report.results] == [
-        ("small", "bm25"),
+        ("small", "words"),
         ("small", "bm25s"),
-        ("other", "bm25"),
+        ("other", "words"),
         ("other", "bm25s"),
     ]
     assert [item.dataset for item in report.comparisons] == ["small", "other"]
@@ -176,7 +184,7 @@ def test_several_data_sets(small, tmp_path, beir):
         ({"data_dir": "/no/such/folder"}, InputFileError, "small"),
     ],
 )
-def test_what_cannot_be_done_is_said_before_any_work(small, options, error, part):
+def test_what_cannot_be_done_is_said_before_any_work(small, options, error, part, words):
     names = ["small"] if "data_dir" in options else [str(small)]
     with pytest.raises(error, match=part):
-        evaluate_beir(names, **{"encoders": ["bm25"], **options})
+        evaluate_beir(names, **{"encoders": [words], **options})

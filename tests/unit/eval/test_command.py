@@ -18,33 +18,20 @@ def demo():
     return str(demo_folder().path)
 
 
-def test_json_alone_on_stdout(demo, tmp_path, capsys):
+def test_json_alone_on_stdout(demo, words, tmp_path, capsys):
     lines = tmp_path / "queries.jsonl"
-    code = run(
-        cli,
-        [
-            "eval",
-            "beir",
-            demo,
-            "--encoder",
-            "bm25",
-            "--baseline",
-            "bm25",
-            "--json",
-            "--per-query",
-            str(lines),
-        ],
-    )
+    options = ["--encoder", words, "--baseline", "bm25", "--per-query", str(lines), "--json"]
+    code = run(cli, ["eval", "beir", demo, *options])
     captured = capsys.readouterr()
     report = json.loads(captured.out)
     assert code == 0
-    assert [row["system"] for row in report["results"]] == ["bm25", "bm25s"]
+    assert [row["system"] for row in report["results"]] == ["words", "bm25s"]
     assert [row["baseline"] for row in report["comparisons"]] == ["bm25s"]
     assert len(lines.read_text(encoding="utf-8").splitlines()) == 128
 
 
-def test_tables_for_people(demo, capsys):
-    assert run(cli, ["eval", "beir", demo, "--encoder", "bm25", "--baseline", "bm25"]) == 0
+def test_tables_for_people(demo, words, capsys):
+    assert run(cli, ["eval", "beir", demo, "--encoder", words, "--baseline", "bm25"]) == 0
     shown = capsys.readouterr().out
     for part in ("demo", "bm25s", "NDCG", "recall", "MRR", "randomisation test", "flops"):
         assert part in shown
@@ -56,13 +43,13 @@ def test_tables_for_people(demo, capsys):
     [
         (["eval", "beir"], "DATASET"),
         (["eval", "beir", "no-such-set", "--data-dir", "/no/such/folder"], "qrels/test.tsv"),
-        (["eval", "beir", "DEMO", "--encoder", "bm25", "--baseline", "lucene-bm25"], "use bm25"),
+        (["eval", "beir", "DEMO", "--encoder", "WORDS", "--baseline", "lucene-bm25"], "use bm25"),
         (["eval", "beir", "DEMO", "--encoder", "nothing"], "nothing"),
-        (["eval", "beir", "DEMO", "--encoder", "bm25", "--split", "dev"], "dev"),
+        (["eval", "beir", "DEMO", "--encoder", "WORDS", "--split", "dev"], "dev"),
     ],
 )
-def test_bad_input_ends_with_2_and_one_sentence(demo, capsys, arguments, part):
-    code = run(cli, [demo if argument == "DEMO" else argument for argument in arguments])
+def test_bad_input_ends_with_2_and_one_sentence(demo, words, capsys, arguments, part):
+    code = run(cli, [{"DEMO": demo, "WORDS": words}.get(argument, argument) for argument in arguments])
     captured = capsys.readouterr()
     assert code == 2
     assert captured.out == ""
