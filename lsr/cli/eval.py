@@ -84,8 +84,8 @@ def beir(
     """Measure encoders and baselines on data sets in the layout of BEIR.
 
     A DATASET is a folder with corpus.jsonl, queries.jsonl (either may be .gz) and qrels/test.tsv, or
-    the name of such a folder in the data directory. The baselines need an extra:
-    pip install 'lsr-search[eval]'.
+    the name of such a folder in the data directory. Baselines need an extra: [eval] for bm25,
+    [torch] for dense.
 
     \b
     Example:
