@@ -7,6 +7,7 @@ It is a model of its own (`bm25`), and the floor under the projected models.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -116,7 +117,7 @@ def join_surfaces(vectors: Sequence[LexicalVector]) -> Surfaces:
     return Surfaces(np.array(rows, np.int32), np.array(columns, np.int32), tuple(forms))
 
 
-class LookupEncoder:
+class LookupEncoder(ABC):
     """What all encoders with a `LookupQueries` side share: names, terms, and the encoding of queries."""
 
     default_query_weights: QueryWeights
@@ -156,9 +157,9 @@ class LookupEncoder:
         """Documents: csr_array float32 [n, dimension], sorted columns, no explicit zeros."""
         return self.encode_batch(texts).to_csr()
 
+    @abstractmethod
     def encode_batch(self, texts: Sequence[str], *, max_length: int | None = None) -> SparseBatch:
         """Documents, with what an index needs beside their vectors."""
-        raise NotImplementedError  # each encoder has its own
 
 
 def join_rows(
