@@ -50,7 +50,7 @@ class ModelFolder:
         Raises:
             InputError: Another dtype or shape than the model needs.
         """
-        array = np.load(self.path / name, mmap_mode="r", allow_pickle=False)
+        array: NDArray[Any] = np.load(self.path / name, mmap_mode="r", allow_pickle=False)
         if array.dtype != np.dtype(dtype) or array.shape != shape:
             raise InputError(
                 f"{self.path / name} holds {array.dtype} {array.shape} instead of {dtype} {shape}; "
@@ -86,8 +86,9 @@ def read_folder(path: Path) -> ModelFolder:
         if file.parent != path or not file.is_file():
             raise InputFileError(f"The model in {path} lacks its file {name}; get the model again.")
         if file.stat().st_size != facts["bytes"]:
-            raise InputError(f"{file} has {file.stat().st_size} bytes instead of {facts['bytes']}; "
-                             "get the model again.")
+            raise InputError(
+                f"{file} has {file.stat().st_size} bytes instead of {facts['bytes']}; get the model again."
+            )
     return ModelFolder(path, settings, hashlib.sha256(data).hexdigest()[:32])
 
 

@@ -151,7 +151,9 @@ class LookupEncoder(ABC):
         Inside an index of `query_weights="corpus"` the weights come from that index instead.
         """
         weighed = [self.queries.weigh(text) for text in texts]
-        return join_rows([columns for columns, _ in weighed], [w for _, w in weighed], self.dimension).to_csr()
+        return join_rows(
+            [columns for columns, _ in weighed], [w for _, w in weighed], self.dimension
+        ).to_csr()
 
     def encode_documents(self, texts: Sequence[str]) -> csr_array:
         """Documents: csr_array float32 [n, dimension], sorted columns, no explicit zeros."""

@@ -20,7 +20,9 @@ Precision = Literal["auto", "fast"]
 def bundled_models() -> dict[str, Path]:
     """The models that ship in the package: name to folder, sorted by name."""
     root = Path(str(files("lsr.encoders"))) / "models"
-    return {path.name: path for path in sorted(root.iterdir()) if is_model_folder(path)} if root.is_dir() else {}
+    return (
+        {path.name: path for path in sorted(root.iterdir()) if is_model_folder(path)} if root.is_dir() else {}
+    )
 
 
 def resolve_name(name: str) -> str:
@@ -55,7 +57,9 @@ def load_encoder(
     folder = _find(str(name))
     kind = folder.settings.get("kind")
     if device == "cuda":
-        raise UnsupportedError(f"The model {folder.settings.get('name')!r} runs on the CPU; use device='cpu'.")
+        raise UnsupportedError(
+            f"The model {folder.settings.get('name')!r} runs on the CPU; use device='cpu'."
+        )
     if kind not in _KINDS:
         raise UnsupportedError(f"Models of the kind {kind!r} need a newer version of lsr ({folder.path}).")
     return _KINDS[kind](folder)
@@ -76,7 +80,9 @@ def _find(name: str) -> ModelFolder:
         return read_folder(path)
     known = ", ".join(["default", *bundled])
     if name.startswith("hf:"):
-        raise UnsupportedError(f"{name}: models of the hub cannot be loaded by this version; known are {known}.")
+        raise UnsupportedError(
+            f"{name}: models of the hub cannot be loaded by this version; known are {known}."
+        )
     if path.is_dir():
         raise UnsupportedError(
             f"{name} is a folder without lsr.json, and this version reads its own model folders only; "

@@ -93,7 +93,8 @@ class OnnxBody:
     def _run(self, ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]:
         if self._session is None:
             self._session = open_session(self.graph, self.threads)
-        return self._session.run(["embedding"], {"input_ids": ids, "attention_mask": mask})[0]
+        embedding = self._session.run(["embedding"], {"input_ids": ids, "attention_mask": mask})[0]
+        return np.asarray(embedding, np.float32)
 
 
 def _usable_cores() -> int:

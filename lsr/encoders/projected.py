@@ -30,11 +30,13 @@ class ProjectionConstants:
 
     Attributes:
         terms: Expansion terms a document.
-        gain: Factor on the projection, own words and expansion alike.
+        gain: Factor on the projection.
+        own_gain: A further factor where it lifts the text's own words.
     """
 
     terms: int
     gain: float
+    own_gain: float
 
 
 class ProjectedEncoder(LookupEncoder):
@@ -115,7 +117,7 @@ class ProjectedEncoder(LookupEncoder):
             return own.columns, own.weights, np.empty(0, bool)
         stems = own.columns[own.columns < len(projection)]
         weights = own.weights.copy()
-        weights[: len(stems)] += np.maximum(projection[stems], 0)
+        weights[: len(stems)] += np.float32(self.constants.own_gain) * np.maximum(projection[stems], 0)
         projection[stems] = 0
         count = min(self.constants.terms, len(projection))
         best = np.argpartition(projection, -count)[-count:] if count < len(projection) else np.arange(count)

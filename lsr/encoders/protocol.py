@@ -72,13 +72,33 @@ class Encoder(Protocol):
         max_length: Word pieces that the neural side reads, or None without one.
     """
 
-    name: str
-    fingerprint: str
-    vocabulary: Sequence[str]
-    dimension: int
-    max_document_weight: float | None
-    default_query_weights: QueryWeights
-    max_length: int | None
+    @property
+    def name(self) -> str:
+        """The resolved name."""
+
+    @property
+    def fingerprint(self) -> str:
+        """The fingerprint."""
+
+    @property
+    def vocabulary(self) -> Sequence[str]:
+        """The named terms."""
+
+    @property
+    def dimension(self) -> int:
+        """Number of columns."""
+
+    @property
+    def max_document_weight(self) -> float | None:
+        """The largest weight that the encoder states."""
+
+    @property
+    def default_query_weights(self) -> QueryWeights:
+        """How queries are weighed unless an index says otherwise."""
+
+    @property
+    def max_length(self) -> int | None:
+        """Word pieces that the neural side reads."""
 
     def encode_documents(self, texts: Sequence[str]) -> csr_array:
         """Documents to vectors: csr_array float32 [n, dimension], sorted, without explicit zeros."""

@@ -21,9 +21,7 @@ from lsr.errors import InputError, QueryError
 from lsr.types import CorpusStatistics
 
 
-def inverse_document_frequency(
-    frequencies: NDArray[np.float64], documents: float
-) -> NDArray[np.float32]:
+def inverse_document_frequency(frequencies: NDArray[np.float64], documents: float) -> NDArray[np.float32]:
     """BM25's inverse document frequency, ln(1 + (N - df + 0.5) / (df + 0.5)).
 
     Args:

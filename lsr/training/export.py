@@ -55,7 +55,7 @@ def export_body(model: Any, target: Path, *, heads: int, width: int) -> None:
 def _export_plain(model: Any, target: Path) -> None:
     import torch
 
-    class Pooled(torch.nn.Module):
+    class Pooled(torch.nn.Module):  # type: ignore[misc]
         def __init__(self, body: Any) -> None:
             super().__init__()
             self.body = body

@@ -58,7 +58,9 @@ class Licences:
             InputError: A line with another number of columns, or `weights` neither yes nor no.
         """
         if not path.is_file():
-            raise InputFileError(f"There is no licence table {path}; name one with `licences:` or leave it out.")
+            raise InputFileError(
+                f"There is no licence table {path}; name one with `licences:` or leave it out."
+            )
         rows = []
         with path.open(encoding="utf-8", newline="") as file:
             for number, cells in enumerate(csv.reader(file, delimiter="\t"), 1):
@@ -122,6 +124,14 @@ class TextSource:
                     self.held_out += 1
                     title = ""
                 yield document.id, title, str(document.fields["text"])
+
+    def dev_titles(self, folder: str) -> set[str]:
+        """The titles that are dev queries; another passage may bear the same one."""
+        return {
+            title
+            for document in BeirFolder(self.data_dir / folder).documents()
+            if is_dev(document.id) and (title := str(document.fields.get("title") or ""))
+        }
 
     def queries(self, folder: str) -> Iterator[tuple[str, str]]:
         """`(id, text)` of the allowed queries outside the dev part."""
