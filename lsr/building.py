@@ -181,6 +181,7 @@ class Build:
 
     def _open(self) -> Store:
         request = self._request
+        store: Store | None
         if request.adding:
             store = Store.open(request.path)
             self._meet(store)
