@@ -136,9 +136,9 @@ def add_vectors(
     on_duplicate: OnDuplicate,
 ) -> AddReport:
     """See `lsr.api.Index.add_vectors`."""
-    from lsr.vectors import prepare_rows, read_matrix
+    from lsr.vectors import prepare_rows, read_vectors_for
 
-    batch = read_matrix(vectors, store.settings.dimension)
+    batch = read_vectors_for(store.settings.dimension, vectors)
     prepared = prepare_rows(list(ids), batch, None if documents is None else list(documents))
     with Progress("Adding", len(batch), enabled=False) as reporter:
         adder = Adder(store, Rules(on_duplicate), join_vectors(batch.dimension), reporter)

@@ -13,48 +13,31 @@ from lsr.data.canonical import document_id_of, list_names, normalise_document
 from lsr.encoders.protocol import QuerySide
 from lsr.encoders.queries import load_query_side
 from lsr.errors import EncoderMismatchError, InputError
-from lsr.index.quantise import check_weights
-from lsr.index.store import Store
+from lsr.index.matrices import read_matrix
 from lsr.types import SparseBatch
 
 if TYPE_CHECKING:
     from lsr.data.vectors import VectorSource
+    from lsr.index.store import Store
 
 ROWS = 4_096
 """Rows of a vector file that are in memory at once."""
 
 
-def read_matrix(matrix: Any, dimension: int | None) -> SparseBatch:
-    """A caller's sparse matrix as a batch: sorted, without zeros or repeated columns; never changed in place.
-
-    Args:
-        matrix: scipy sparse, real numbers [n, dimension].
-        dimension: Columns of the index.
+def read_vectors_for(dimension: int | None, matrix: Any) -> SparseBatch:
+    """A caller's sparse matrix, checked for an index of so many columns.
 
     Raises:
-        InputError: It is no sparse matrix, has another number of columns, or weights that cannot be used.
+        InputError: It is no sparse matrix, or holds weights that cannot be used.
+        EncoderMismatchError: It has another number of columns.
     """
-    if not hasattr(matrix, "tocsr") or len(getattr(matrix, "shape", ())) != 2:
-        raise InputError(f"Vectors are a two-dimensional scipy sparse matrix, not {type(matrix).__name__}.")
-    if matrix.shape[1] != dimension:
+    batch = read_matrix(matrix)
+    if batch.dimension != dimension:
         raise EncoderMismatchError(
-            f"The vectors have {matrix.shape[1]:,} columns, and the index {dimension or 0:,}; "
+            f"The vectors have {batch.dimension:,} columns, and the index {dimension or 0:,}; "
             "they were not made for this index."
         )
-    kind = np.dtype(matrix.dtype)
-    if kind.kind not in "fiub":
-        raise InputError(f"Vectors hold real numbers, not {matrix.dtype}.")
-    rows = matrix.tocsr().astype(kind if kind.kind == "f" else np.float64, copy=True)
-    check_weights(rows.data, zeros=True)
-    rows.sum_duplicates()
-    rows.eliminate_zeros()
-    rows.sort_indices()
-    values = rows.data.astype(np.float32)
-    tiny = np.float32(np.finfo(np.float32).smallest_subnormal)
-    values = np.maximum(values, tiny)  # a weight above 0 never becomes 0, not even on its way to float32
-    check_weights(values)
-    indptr, indices = rows.indptr.astype(np.int64), rows.indices.astype(np.int32)
-    return SparseBatch(indptr, indices, values, int(matrix.shape[1]))
+    return batch
 
 
 def prepare_rows(
@@ -129,7 +112,7 @@ class VectorRows:
     def rows(self) -> Iterator[Prepared]:
         """Every row, in the order of the file."""
         for ids, matrix, documents in self._source.batches(ROWS):
-            batch = read_matrix(matrix, self.terms)
+            batch = read_vectors_for(self.terms, matrix)
             yield from _rows(ids, self._place(batch), documents)
 
     def _place(self, batch: SparseBatch) -> SparseBatch:

@@ -73,8 +73,8 @@ def _print(demo: Demo, directory: Path | None) -> None:
         show.strong(f"{demo.documents:,} pages, {demo.questions} questions, two encoders on one engine")
     )
     click.echo(
-        f"{show.word('Yellow')} words stand in the page; {show.learned('cyan')} terms were learned, and "
-        f"the page does not hold them.  {_tick(True)} answers the question."
+        f"{show.word('words')} stand in the page; {show.learned('learned')} terms were added by the encoder; "
+        f"{_tick(True)} answers the question"
     )
     for number, shown in enumerate(demo.shown, 1):
         _print_question(number, shown, demo.systems, room)
@@ -95,7 +95,7 @@ def _print_question(number: int, shown: Shown, systems: tuple[System, ...], room
         sides = [_side(hits[rank] if rank < len(hits) else None, rank + 1, half) for hits in shown.hits]
         click.echo(f"  {sides[0]}  {sides[1]}".rstrip())
     click.echo()
-    best = shown.hits[0][0] if shown.hits[0] else None
+    best = next((found for found in shown.hits[0] if found.relevant), next(iter(shown.hits[0]), None))
     if best is not None:
         click.echo(f"  {show.dim('Why')} {show.strong(_title(best))}{show.dim(':')}")
         for line in show.body(best.snippet, "    ", room):

@@ -21,7 +21,6 @@ def write_lexical_model(path: Path, name: str = "tiny", *, k1: float = 1.2) -> P
     """A model folder of the lexical kind."""
     path.mkdir(parents=True, exist_ok=True)
     (path / "stems.txt").write_text("\n".join(STEMS), encoding="utf-8")
-    (path / "pieces.txt").write_text("", encoding="utf-8")
     np.save(path / "shares.npy", np.full(len(STEMS), 0.01, np.float32))
     settings = {
         "kind": "lexical",
@@ -31,7 +30,7 @@ def write_lexical_model(path: Path, name: str = "tiny", *, k1: float = 1.2) -> P
         "lexical": {"k1": k1, "b": 0.5, "average_length": 20.0, "piece_weight": 0.3},
         "queries": {"open_share": 0.001, "prior_documents": 10.0, "documents": 1000},
     }
-    write_folder(path, settings, ["stems.txt", "pieces.txt", "shares.npy"])
+    write_folder(path, settings, ["stems.txt", "shares.npy"])
     return path
 
 
