@@ -198,7 +198,7 @@ class LexicalEncoder(LookupEncoder):
         >>> encoder = load_encoder("bm25")
         >>> row = encoder.encode_documents(["Vaccines train the immune system"])[[0]]
         >>> [encoder.term(column) for column in row.indices]
-        ['system', 'immun', 'train', 'vaccin', 'the']
+        ['the', 'system', 'train', 'immun', 'vaccin']
     """
 
     max_length = None
