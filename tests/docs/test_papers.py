@@ -54,6 +54,17 @@ def test_the_examples_in_python_run(tmp_path, monkeypatch) -> None:
     assert results.failed == 0, "".join(report)
 
 
+def test_ten_lines_find_what_the_readme_says(tmp_path, monkeypatch, capsys) -> None:
+    code = re.search(r"^```python\n(.*?)^```$", read("README.md"), re.MULTILINE | re.DOTALL)
+    assert code and code[1].count("\n") == 10
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code[1], "README.md", "exec"), {})
+    hit, *terms = capsys.readouterr().out.splitlines()
+
+    assert hit.endswith("Ice floats, for it is lighter than water.")
+    assert [term.split()[:2] for term in terms] == [["iceberg", "learned"], ["sink", "learned"]]
+
+
 @pytest.mark.parametrize("name", lsr.__all__)
 def test_every_public_name_is_on_the_page(name: str) -> None:
     assert f"`{name}`" in read("docs/python-api.md")
