@@ -29,14 +29,27 @@ class ProjectionConstants:
     """Constants of the learned side.
 
     Attributes:
-        terms: Expansion terms a document.
+        terms: Expansion terms of a short document.
+        budget: Terms that a document may have before its expansion shrinks, to a third of `terms` at the least:
+            a long text says more for itself, and postings cost time and space.
         gain: Factor on the projection.
         own_gain: A further factor where it lifts the text's own words.
     """
 
     terms: int
+    budget: int
     gain: float
     own_gain: float
+
+    def expansion(self, own: int) -> int:
+        """How many terms a document with `own` terms of its own may learn.
+
+        Example:
+            >>> constants = ProjectionConstants(terms=90, budget=190, gain=1, own_gain=1)
+            >>> [constants.expansion(own) for own in (20, 150, 500)]
+            [90, 40, 30]
+        """
+        return min(self.terms, max(self.budget - own, self.terms // 3))
 
 
 class ProjectedEncoder(LookupEncoder):
@@ -119,7 +132,7 @@ class ProjectedEncoder(LookupEncoder):
         weights = own.weights.copy()
         weights[: len(stems)] += np.float32(self.constants.own_gain) * np.maximum(projection[stems], 0)
         projection[stems] = 0
-        count = min(self.constants.terms, len(projection))
+        count = min(self.constants.expansion(len(own.columns)), len(projection))
         best = np.argpartition(projection, -count)[-count:] if count < len(projection) else np.arange(count)
         best = best[projection[best] > 0].astype(np.int32)
         columns = np.concatenate([own.columns, best])

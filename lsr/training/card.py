@@ -28,7 +28,7 @@ def write_card(
     text = f"""# {recipe.name}
 
 An inference-free learned sparse encoder for English, made by `lsr train` (version {__version__}, recipe
-`project`): documents get the weights of their own words and {recipe.terms} learned expansion terms; a query is
+`project`): documents get the weights of their own words and up to {recipe.terms} learned expansion terms; a query is
 only split into stems and looked up.
 
 | | |

@@ -253,7 +253,12 @@ def _write_projected(
     settings = {
         **_settings("projected", recipe.name, recipe.lexical, queries),
         "body": {"width": teacher.width, "max_length": recipe.max_length},
-        "projection": {"terms": recipe.terms, "gain": recipe.gain, "own_gain": recipe.own_gain},
+        "projection": {
+            "terms": recipe.terms,
+            "budget": recipe.budget,
+            "gain": recipe.gain,
+            "own_gain": recipe.own_gain,
+        },
     }
     write_folder(path, settings, names)
     settings["max_document_weight"] = _largest_weight(path)

@@ -41,6 +41,7 @@ class ProjectRecipe:
         steps: Conjugate-gradient steps.
         sample: Passages embedded for the mean and the scale.
         terms: Expansion terms a document.
+        budget: Terms of a document above which its expansion shrinks.
         gain: Factor on the projection, where the last expansion term averages 1 before it.
         own_gain: Further factor for the text's own words.
         prior_documents: What the model's table counts for beside an index's own statistics.
@@ -65,6 +66,7 @@ class ProjectRecipe:
     steps: int = 20
     sample: int = 4_000
     terms: int = 100
+    budget: int = 190
     gain: float = 0.8
     own_gain: float = 1.0
     prior_documents: float = 1_000.0
