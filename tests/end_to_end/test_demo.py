@@ -4,13 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
-from lsr.encoders.loading import bundled_models, resolve_name
-
-pytestmark = pytest.mark.skipif(
-    resolve_name("default") not in bundled_models(), reason="the default model is not in this checkout"
-)
+from lsr.encoders.loading import resolve_name
 
 
 def test_demo(lsr, tmp_path: Path) -> None:
@@ -20,7 +14,8 @@ def test_demo(lsr, tmp_path: Path) -> None:
     assert "NDCG@10" in done.out and "bm25" in done.out
     assert "learned" in done.out and "words" in done.out
     assert "lsr index notes.jsonl --index notes.lsr" in done.out
-    assert max(map(len, done.out.splitlines())) <= 100
+    # The line that names the kept index is as long as its path.
+    assert max(len(line) for line in done.out.splitlines() if str(tmp_path) not in line) <= 100
     assert lsr("search", tmp_path / "demo" / "demo.lsr", "find large files", "--json").json()
     assert lsr("demo", "--index", tmp_path / "demo").code == 2
 

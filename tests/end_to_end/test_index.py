@@ -196,11 +196,11 @@ def test_a_broken_line_is_named_and_can_be_skipped(lsr, tmp_path: Path) -> None:
     assert "line 2" in done.err
 
 
-def test_an_empty_file_makes_an_empty_index(lsr, tmp_path: Path) -> None:
+def test_an_empty_file_is_said_and_leaves_nothing(lsr, tmp_path: Path) -> None:
     (tmp_path / "empty.jsonl").write_bytes(b"")
     done = index(lsr, tmp_path / "empty.jsonl", tmp_path / "i.lsr", "--json")
-    assert (done.code, done.json()["documents"]) == (0, 0)
-    assert lsr("search", tmp_path / "i.lsr", "x", "--json").json() == []
+    assert done.code == 2 and "empty.jsonl holds no document" in done.last
+    assert done.out == "" and not (tmp_path / "i.lsr").exists()
 
 
 @pytest.mark.parametrize("more", [[], ["--overwrite"], ["--append"]])

@@ -151,7 +151,7 @@ def test_one_search_loads_no_more_than_it_needs(built: Path, environment, more: 
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     loaded = done.stderr.split()
     assert loaded[0] == "0", done.stderr
-    assert not set(loaded) & {"scipy", "onnxruntime", "torch", "rich", "tokenizers"}
+    assert not set(loaded) & {"scipy", "onnxruntime", "torch", "rich"}
 
 
 def test_quiet_and_a_closed_pipe(lsr, built: Path, environment) -> None:
