@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lsr.encoders.batching import batches_by_length
 from lsr.errors import InputError
 
 
@@ -40,7 +40,7 @@ class OnnxBody:
         tokenizer: The `tokenizer.json` file.
         width: Width of an embedding.
         max_length: Word pieces read of each text, [CLS] and [SEP] included.
-        threads: Threads inside one batch; 0 for one a core.
+        threads: Texts that are read at the same time; 0 for one a core.
     """
 
     def __init__(
@@ -55,7 +55,10 @@ class OnnxBody:
         self._tokenizer: Any = None
 
     def embed(self, texts: Sequence[str], *, max_length: int | None = None) -> Embeddings:
-        """Embed texts, in batches of like length.
+        """Embed texts, one at a time on each thread.
+
+        A text alone has no padding, and int8 arithmetic takes its step from that text: its embedding does
+        not depend on its neighbours, and this is faster than batches (see docs/decisions).
 
         Args:
             texts: n texts; an empty one is read as [CLS] [SEP].
@@ -67,9 +70,13 @@ class OnnxBody:
         limit = self._limit(max_length)
         rows, cut = self._tokenise(texts, limit)
         vectors = np.zeros((len(texts), self.width), np.float32)
-        for batch in batches_by_length([len(row) for row in rows]):
-            ids, mask = pad([rows[i] for i in batch])
-            vectors[batch] = self._run(ids, mask)
+        if self._session is None:
+            self._session = open_session(self.graph)
+        # The longest first, so that no thread begins a long text when the others have ended.
+        order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))
+        with ThreadPoolExecutor(self.threads) as pool:
+            for i, vector in zip(order, pool.map(self._run, [rows[i] for i in order]), strict=True):
+                vectors[i] = vector
         return Embeddings(vectors, cut)
 
     def _limit(self, max_length: int | None) -> int:
@@ -90,11 +97,10 @@ class OnnxBody:
             rows.append(ids)
         return rows, cut
 
-    def _run(self, ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]:
-        if self._session is None:
-            self._session = open_session(self.graph, self.threads)
-        embedding = self._session.run(["embedding"], {"input_ids": ids, "attention_mask": mask})[0]
-        return np.asarray(embedding, np.float32)
+    def _run(self, ids: Sequence[int]) -> NDArray[np.float32]:
+        row = np.array([ids], np.int64)
+        feed = {"input_ids": row, "attention_mask": np.ones_like(row)}
+        return np.asarray(self._session.run(["embedding"], feed)[0][0], np.float32)
 
 
 def _usable_cores() -> int:
@@ -113,26 +119,12 @@ def load_tokenizer(file: Path) -> Any:
     return tokenizer
 
 
-def open_session(graph: Path, threads: int) -> Any:
-    """An inference session over the bytes of a graph, so that it can name no other file."""
+def open_session(graph: Path) -> Any:
+    """A session of one thread over the bytes of a graph, so that it can name no other file."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(graph.read_bytes(), options, providers=["CPUExecutionProvider"])
-
-
-def pad(rows: Sequence[Sequence[int]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows of ids as one array with its mask: int64 [n, longest] both.
-
-    Example:
-        >>> pad([[5, 6], [7]])[1].tolist()
-        [[1, 1], [1, 0]]
-    """
-    lengths = np.fromiter(map(len, rows), np.int64, len(rows))
-    mask = (np.arange(lengths.max(initial=0)) < lengths[:, None]).astype(np.int64)
-    ids = np.zeros(mask.shape, np.int64)
-    ids[mask.astype(bool)] = np.concatenate([np.asarray(row, np.int64) for row in rows])
-    return ids, mask

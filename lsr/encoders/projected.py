@@ -30,8 +30,8 @@ class ProjectionConstants:
 
     Attributes:
         terms: Expansion terms of a short document.
-        budget: Terms that a document may have before its expansion shrinks, to a third of `terms` at the least:
-            a long text says more for itself, and postings cost time and space.
+        budget: Terms that a document may have before its expansion shrinks, to a third of `terms` at the
+            least: a long text says more for itself, and postings cost time and space.
         gain: Factor on the projection.
         own_gain: A further factor where it lifts the text's own words.
     """
