@@ -104,7 +104,8 @@ def _translate(folder: Path, error: sqlite3.Error) -> LsrError:
         return InputFileError(f"{CATALOG_NAME} in {folder} cannot be read; permit reading it and try again.")
     if code == sqlite3.SQLITE_IOERR:
         return LsrError(f"{CATALOG_NAME} in {folder} cannot be read or written ({error}); look at the disk.")
-    return corrupt(CATALOG_NAME, str(error))
+    # SQLite quotes the whole text of a damaged schema.
+    return corrupt(CATALOG_NAME, " ".join(str(error).split())[:200])
 
 
 def _code(error: sqlite3.Error) -> int:
