@@ -14,7 +14,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lsr.encoders.analysis import OPEN_COLUMNS, Pieces, Stemmer, open_column, piece_name, words
+from lsr.encoders.analysis import (
+    OPEN_COLUMNS,
+    Pieces,
+    Stemmer,
+    normalise,
+    open_column,
+    piece_name,
+    words,
+)
 from lsr.encoders.container import pack, unpack
 from lsr.encoders.protocol import QuerySide
 from lsr.errors import InputError, QueryError
@@ -144,11 +152,12 @@ class LookupQueries:
         return columns, inverse_document_frequency(frequencies, statistics.documents + self.prior_documents)
 
     def column(self, term: str) -> int | None:
-        """A stem, a piece as `vocabulary` names it, or any other word by its open column."""
-        column = self.stem_columns.get(term)
-        if column is None:
-            column = self._piece_columns.get(term)
-        return column if column is not None else self.open_start + open_column(term)
+        """A stem or a piece as `vocabulary` names it; any other word by its stem, or its open column."""
+        for columns in (self.stem_columns, self._piece_columns):
+            if term in columns:
+                return columns[term]
+        stem = self._stemmer.stems([normalise(term)])[0]
+        return self.stem_columns.get(stem, self.open_start + open_column(stem))
 
     def term(self, column: int) -> str:
         """The name of a column; an open column is `"open:N"`, as many words may share it."""

@@ -95,6 +95,8 @@ def test_names_and_columns_belong_together() -> None:
     for column, term in enumerate(queries.vocabulary):
         assert queries.term(column) == term and queries.column(term) == column
     assert queries.term(queries.dimension - 1) == f"open:{OPEN_COLUMNS - 1}"
+    assert queries.column("Vaccines") == 1
+    assert queries.column("xyzlo") == queries.open_start + open_column("xyzlo")
     with pytest.raises(IndexError):
         queries.term(queries.dimension)
 
