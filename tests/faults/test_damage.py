@@ -121,7 +121,7 @@ with Store.open(folder, verify=True) as store:
     ranking = search(store.snapshot, query, 50)
     assert len(ranking.scores) == 50 and (np.diff(ranking.scores) <= 0).all()
     assert len(samples.living(store)) == 5000
-verify(folder, deep=True)
+assert verify(folder, deep=True).faults == ()
 print("fine")
 """
 

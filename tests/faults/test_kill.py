@@ -1,7 +1,7 @@
 """kill -9 at any moment: what was acknowledged is there, nothing half-written shows, and writing goes on.
 
-A forked child runs a history of commits and kills itself at its n-th call of any C function, so that the
-kills fall between every two steps: before and after each write, fsync, rename and SQLite statement.
+A forked child runs a history of commits and kills itself at its n-th call of any C function, for 70 numbers
+spread over the history: between writes, fsyncs, renames and SQLite statements.
 """
 
 from __future__ import annotations
@@ -110,19 +110,23 @@ HISTORIES = [
 
 @pytest.mark.parametrize(("run", "before", "states"), HISTORIES)
 def test_killed_at_any_call(run, before, states: list[State], tmp_path: Path) -> None:
+    prepare(tmp_path / "warm.lsr")  # what is imported and cached on first use is no part of a history
     whole = tmp_path / "whole.lsr"
     if before:
         before(whole)
     done, calls = run_killed(run, whole, None)
     assert samples.read_everything(whole) == states[-1] and calls > 100
     starts = 0 if before else -1
+    died = 0
     for number, at in enumerate(sorted({1 + calls * i // 70 for i in range(70)})):
         folder = tmp_path / f"{number}.lsr"
         if before:
             before(folder)
-        acknowledged, _ = run_killed(run, folder, at)
+        acknowledged, survived = run_killed(run, folder, at)
+        died += not survived
         check_after(folder, states, acknowledged + starts)
     assert done == len(states) - 1 - starts
+    assert died >= 65
 
 
 def check_after(folder: Path, states: list[State], acknowledged: int) -> None:
@@ -141,3 +145,36 @@ def check_after(folder: Path, states: list[State], acknowledged: int) -> None:
     with Store.open(folder) as store:
         samples.add(store, "z")
     assert samples.read_everything(folder) == [*found, "z"]
+
+
+def build_first(folder: Path, tell: Callable[[], None]) -> None:
+    with Store.begin_build(folder, samples.settings(), query_side=b"q", overwrite=False) as store:
+        for id in ("a", "b"):
+            with store.writing() as writer:
+                samples.write(writer, [id])
+                writer.commit()
+            tell()
+        with store.writing() as writer:
+            writer.finish_build()
+        tell()
+
+
+def test_a_first_build_goes_on_where_it_was_killed(tmp_path: Path) -> None:
+    prepare(tmp_path / "warm.lsr")
+    _, calls = run_killed(build_first, tmp_path / "whole.lsr", None)
+    died = 0
+    for number, at in enumerate(sorted({1 + calls * i // 70 for i in range(70)})):
+        folder = tmp_path / f"{number}.lsr"
+        acknowledged, survived = run_killed(build_first, folder, at)
+        died += not survived
+        store = Store.resume_build(folder) if folder.exists() else None
+        if store is not None:
+            with store:
+                found = samples.living(store)
+                assert found in (["a", "b"][:acknowledged], ["a", "b"][: acknowledged + 1])
+                with store.writing() as writer:
+                    writer.finish_build()
+            assert samples.read_everything(folder) == found
+        elif acknowledged >= 1:
+            assert samples.read_everything(folder) == ["a", "b"]
+    assert died >= 65
