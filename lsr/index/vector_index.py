@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lsr.data.canonical import content_hash
-from lsr.errors import InputError, QueryError
+from lsr.errors import IndexBuildingError, InputError, QueryError
 from lsr.index.inversion import invert
 from lsr.index.matrices import read_batches, read_matrix
 from lsr.index.quantise import (
@@ -34,7 +33,7 @@ from lsr.types import SparseBatch
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-    from lsr.index.store import Store, Writer
+    from lsr.index.store import Settings, Store
 
 _SEGMENT_ENTRIES = 1 << 24
 """Entries that are gathered into one segment in memory: small batches do not become small segments."""
@@ -272,25 +271,15 @@ def _build_on_disk(
     batches: Iterator[SparseBatch], settings: _Settings, path: Path, memory: int | None
 ) -> VectorIndex:
     """Write a store of kind "vectors" in one commit; a failure leaves nothing behind."""
-    from lsr.index.store import Settings, Store
+    from lsr.index.store import Settings
 
     first = next(batches)
-    plan = Settings(
-        kind="vectors",
-        quantize=settings.quantize,
-        scale=settings.scale,
-        dimension=first.dimension,
-        fields={},
-        encoder_name=None,
-        encoder_fingerprint=None,
-        query_weights=None,
-        memory=memory,
-    )
-    store = Store.begin_build(path, plan, query_side=None, overwrite=False)
+    plan = Settings("vectors", settings.quantize, settings.scale, first.dimension, memory=memory)
+    store = _begin_build(path, plan)
     try:
         with store.writing() as writer:
-            _write_batches(writer, chain([first], batches))
-            writer.commit()
+            for batch in chain([first], batches):
+                writer.add_rows(batch, [], [], [], [])  # an index of vectors keeps the vectors alone
             writer.finish_build()
     except BaseException:
         with store.writing() as writer:
@@ -300,11 +289,15 @@ def _build_on_disk(
     return VectorIndex(store.snapshot, first.dimension, store)
 
 
-def _write_batches(writer: Writer, batches: Iterable[SparseBatch]) -> None:
-    row = 0
-    for batch in batches:
-        ids = [str(number) for number in range(row, row + len(batch))]
-        documents = [f'{{"id":"{id}"}}'.encode("ascii") for id in ids]
-        hashes = [content_hash(document) for document in documents]
-        writer.add_rows(batch, ids, documents, hashes, [{} for _ in ids])
-        row += len(batch)
+def _begin_build(path: Path, plan: Settings) -> Store:
+    """A new build; what a killed build of vectors left is of no use to anyone and gives way."""
+    from lsr.index.store import Store
+
+    try:
+        return Store.begin_build(path, plan, query_side=None, overwrite=False)
+    except IndexBuildingError:
+        left = Store.resume_build(path)
+        if left is None or left.settings.kind != "vectors":
+            raise
+        left.close()
+        return Store.begin_build(path, plan, query_side=None, overwrite=True)

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from scipy.sparse import coo_array, csc_array, csr_array, csr_matrix
 
-from lsr.errors import InputError, LsrError, QueryError
+from lsr.errors import IndexBuildingError, IndexExistsError, InputError, LsrError, QueryError
 from lsr.index.matrices import read_matrix
+from lsr.index.store import Settings, Store
 from lsr.index.vector_index import VectorIndex
 
 VECTORS = csr_array(np.array([[0, 2, 0], [1, 0, 0], [0, 0, 0], [3, 1, 0]], np.float32))
@@ -152,24 +153,88 @@ def test_a_closed_index_says_so():
         index.search(QUERY)
 
 
+@pytest.mark.parametrize("form", ["u8", "u16", "f32"])
+def test_on_disk_is_what_it_is_in_memory(tmp_path, form):
+    rng = np.random.default_rng(2)
+    batches = [csr_array(np.maximum(rng.random((40, 9), np.float32) - 0.6, 0)) for _ in range(3)]
+    expected = VectorIndex.build(batches, quantize=form).search(batches[0], 50)
+    with VectorIndex.build(batches, tmp_path / "v.lsr", quantize=form) as built:
+        assert (len(built), built.dimension) == (120, 9)
+        answers = [built.search(batches[0], 50)]
+    with VectorIndex.open(tmp_path / "v.lsr", verify=True) as opened:
+        assert (len(opened), opened.dimension) == (120, 9)
+        answers.append(opened.search(batches[0], 50, threads=2))
+    for scores, rows in answers:
+        np.testing.assert_array_equal(rows, expected[1])
+        np.testing.assert_array_equal(scores, expected[0])
+
+
+def test_little_memory_makes_many_segments(tmp_path):
+    batches = [VECTORS] * 30
+    index = VectorIndex.build(batches, tmp_path / "v.lsr", memory=4)
+    assert len(index._snapshot.segments) == 30
+    np.testing.assert_array_equal(index.search(QUERY, 60)[1], VectorIndex.build(batches).search(QUERY, 60)[1])
+
+
+def test_an_index_on_disk_without_rows(tmp_path):
+    VectorIndex.build(csr_array((0, 4), dtype=np.float32), tmp_path / "v.lsr").close()
+    with VectorIndex.open(tmp_path / "v.lsr") as index:
+        assert index.search(csr_array(np.ones((1, 4), np.float32)), 2)[1].tolist() == [[-1, -1]]
+
+
+def test_a_build_that_fails_leaves_nothing(tmp_path):
+    for batches in ([VECTORS, VECTORS * -1], [VECTORS, VECTORS[:, :1]]):
+        with pytest.raises(InputError):
+            VectorIndex.build(batches, tmp_path / "deep" / "v.lsr", scale=0.1)
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_an_index_that_is_there_is_kept(tmp_path):
+    VectorIndex.build(VECTORS, tmp_path / "v.lsr").close()
+    with pytest.raises(IndexExistsError):
+        VectorIndex.build(VECTORS * 2, tmp_path / "v.lsr")
+    with VectorIndex.open(tmp_path / "v.lsr") as index:
+        assert index.search(QUERY, 1)[0].tolist() == [[4.0]]
+
+
+def test_what_a_killed_build_left_gives_way(tmp_path):
+    path = tmp_path / "v.lsr"
+    Store.begin_build(path, Settings("vectors", "u8", 1.0, 3), query_side=None, overwrite=False).close()
+    with pytest.raises(IndexBuildingError):
+        VectorIndex.open(path)
+    with VectorIndex.build(VECTORS, path) as index:
+        assert len(index) == 4
+
+
+def test_a_build_of_documents_is_not_touched(tmp_path):
+    path = tmp_path / "d.lsr"
+    Store.begin_build(path, Settings("documents", "u8", 1.0, 3), query_side=None, overwrite=False).close()
+    with pytest.raises(IndexBuildingError):
+        VectorIndex.build(VECTORS, path)
+
+
+def test_an_index_of_documents_is_refused(tmp_path):
+    Store.create(tmp_path / "d.lsr", Settings("documents", "u8", 1.0, 3), query_side=None).close()
+    with pytest.raises(InputError, match="lsr\\.Index\\.open"):
+        VectorIndex.open(tmp_path / "d.lsr")
+
+
 LIGHT = """
 import sys
-import numpy as np
 from lsr.index.quantise import quantise_query
 from lsr.index.search import search
-from lsr.index.vector_index import _Settings, _build_in_memory
-from lsr.types import SparseBatch
-batch = SparseBatch(np.array([0, 1]), np.array([1], np.int32), np.array([1], np.float32), 3)
-index = _build_in_memory(iter([batch]), _Settings("u8", 1.0))
-assert len(search(index._snapshot, quantise_query([1], [1.0], "u8"), 1)) == 1
+from lsr.index.store import Store
+store = Store.open(sys.argv[1])
+assert len(search(store.snapshot, quantise_query([1], [1.0], "u8"), 9)) == 2
 # Numba itself imports the empty top of SciPy to look at its version.
 heavy = ("scipy.sparse", "scipy.linalg", "scipy.special", "onnxruntime", "torch", "transformers")
 print([name for name in sys.modules if name.startswith(heavy)])
 """
 
 
-def test_a_query_loads_no_scipy_onnx_or_torch():
-    command = [sys.executable, "-c", LIGHT]
+def test_a_query_loads_no_scipy_onnx_or_torch(tmp_path):
+    VectorIndex.build(VECTORS, tmp_path / "v.lsr").close()
+    command = [sys.executable, "-c", LIGHT, str(tmp_path / "v.lsr")]
     for _ in range(2):  # the first may compile, which is Numba's business; the second finds the kernels
         result = subprocess.run(command, capture_output=True, text=True, check=False)
         assert result.returncode == 0, result.stderr
