@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from lsr.errors import IndexBuildingError, InputError, QueryError
 from lsr.index.inversion import invert
 from lsr.index.matrices import read_batches, read_matrix
+from lsr.index.memory import read_memory
 from lsr.index.quantise import (
     QuantisedQuery,
     check_quantize,
@@ -94,7 +95,7 @@ class VectorIndex:
         *,
         quantize: str = "u8",
         scale: float | None = None,
-        memory: int | None = None,
+        memory: int | str | None = None,
     ) -> VectorIndex:
         """Index the rows of a sparse matrix.
 
@@ -106,13 +107,14 @@ class VectorIndex:
             scale: The value of one integer step. Without it the weights are looked at first (an iterable is
                 then held in memory): 1 if all are whole numbers within range, else the largest weight over
                 255 or 65,535. Not used with `"f32"`.
-            memory: Bytes that the build on disk may use for what is not written yet.
+            memory: What the build on disk may use for what is not written yet: bytes, or text like `"2GB"`.
 
         Raises:
             InputError: The matrices, or an option, cannot be used.
             IndexExistsError: There is an index at `path`.
         """
         check_quantize(quantize)
+        budget = read_memory(memory)
         batches = read_batches(vectors)
         if scale is None and quantize != "f32":
             held = list(batches)
@@ -121,7 +123,7 @@ class VectorIndex:
         settings = _Settings(quantize, None if quantize == "f32" else scale)
         if path is None:
             return _build_in_memory(batches, settings)
-        return _build_on_disk(batches, settings, Path(path), memory)
+        return _build_on_disk(batches, settings, Path(path), budget)
 
     @classmethod
     def open(cls, path: str | Path, *, verify: bool = False) -> VectorIndex:

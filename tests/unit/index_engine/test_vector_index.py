@@ -117,7 +117,17 @@ def test_vectors_that_cannot_be_used(vectors):
         VectorIndex.build(vectors)
 
 
-@pytest.mark.parametrize("options", [{"quantize": "u4"}, {"scale": 0.0}, {"scale": -1}, {"scale": np.nan}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"quantize": "u4"},
+        {"scale": 0.0},
+        {"scale": -1},
+        {"scale": np.nan},
+        {"memory": "little"},
+        {"memory": 4},
+    ],
+)
 def test_options_that_cannot_be_used(options):
     with pytest.raises(InputError):
         VectorIndex.build(VECTORS, **options)
@@ -169,9 +179,10 @@ def test_on_disk_is_what_it_is_in_memory(tmp_path, form):
         np.testing.assert_array_equal(scores, expected[0])
 
 
-def test_little_memory_makes_many_segments(tmp_path):
+def test_little_memory_makes_many_segments(tmp_path, monkeypatch):
+    monkeypatch.setattr("lsr.index.writer.DEFAULT_MEMORY", 4)
     batches = [VECTORS] * 30
-    index = VectorIndex.build(batches, tmp_path / "v.lsr", memory=4)
+    index = VectorIndex.build(batches, tmp_path / "v.lsr")
     assert len(index._snapshot.segments) == 30
     np.testing.assert_array_equal(index.search(QUERY, 60)[1], VectorIndex.build(batches).search(QUERY, 60)[1])
 
