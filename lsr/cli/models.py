@@ -10,6 +10,12 @@ from lsr.cli.options import common_options, json_option, print_json
 
 SAMPLE = 64
 
+KINDS = {
+    "lexical": "the words of a text, weighed as BM25 does; no neural part",
+    "projected": "the words of a text, and the terms that a small sentence encoder learned to add to them",
+}
+"""What each kind of model does, in a line."""
+
 
 @click.command("models", short_help="List the encoders, or plan what one would need.")
 @click.option(
@@ -68,7 +74,7 @@ def _print_models(models: list[dict[str, Any]]) -> None:
         alias = f" (also {', '.join(model['aliases'])})" if model["aliases"] else ""
         size = f"{model['bytes'] / 1e6:.1f} MB"
         click.echo(f"{strong(model['name'])}{alias}  {dim(size)}")
-        what = model["description"] or f"kind {model['kind']}"
+        what = model["description"] or KINDS.get(model["kind"], f"kind {model['kind']}")
         click.echo(f"    {fit(what, width() - 4)}")
     click.echo(dim("A model folder can be named wherever a model can; lsr models --plan NAME measures one."))
 
@@ -83,6 +89,7 @@ def _measure(name: str) -> dict[str, Any]:
 
     started = time.perf_counter()
     encoder = load_encoder(name)
+    encoder.encode_batch(["A model is loaded whole when it reads its first text."])
     loading = time.perf_counter() - started
     texts = [document.text for document in islice(demo_folder().documents(), SAMPLE)]
     rate = measure_speed(encoder, texts)

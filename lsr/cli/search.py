@@ -170,7 +170,7 @@ def _show(
     if not hits:
         click.echo("Nothing matches.")
     count = f"{len(hits)} hit{'s' if len(hits) != 1 else ''}" if hits else "no hits"
-    click.echo(show.dim(f"{count} of {len(index):,} documents in {seconds * 1000:.1f} ms"))
+    click.echo(show.dim(f"{count} of {len(index):,} documents in {seconds * 1000:.0f} ms, loading included"))
 
 
 def _write_run(
