@@ -96,10 +96,11 @@ def say_estimate(
         return
     rate = measure_speed(encoder, surveyed.sample, max_length=max_length)
     left = max(surveyed.documents - there, 0)
+    takes = f"about {duration(left / rate)}" if left > rate else "less than a second"
     known = f", {there:,} of them there already" if there else ""
     say(
         f"Indexing {surveyed.documents:,} documents with {encoder.name}{known}: "
-        f"about {duration(left / rate)} at {rate:,.0f} documents a second."
+        f"{takes} at {rate:,.0f} documents a second."
     )
 
 

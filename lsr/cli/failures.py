@@ -87,6 +87,10 @@ def _verdict(error: BaseException) -> tuple[str, int]:
 
 def _usage(error: click.UsageError) -> int:
     """A usage error: where the help is, then the sentence."""
+    if type(error).__name__ == "NoArgsIsHelpError" and error.ctx is not None:  # its message is the whole help
+        click.echo(error.ctx.get_help(), err=True)
+        _last_line(f"Give a command; see {error.ctx.command_path} --help.")
+        return 2
     if error.ctx is not None:
         click.echo(error.ctx.get_usage(), err=True)
         click.echo(f"Help: {error.ctx.command_path} --help", err=True)

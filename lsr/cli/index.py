@@ -146,8 +146,8 @@ def _print(built: Built, path: Path, verb: str) -> None:
     done = built.report
     changed = done.added + done.replaced
     rate = f", {changed / done.seconds:,.0f} a second" if changed and done.seconds > 0.05 else ""
-    click.echo(strong(f"{verb} {changed:,} documents in {duration(done.seconds)}{rate}."))
-    click.echo(f"{path} holds {built.documents:,} documents in {_segments(built.segments)}.")
+    click.echo(strong(f"{verb} {_count(changed, 'document')} in {duration(done.seconds)}{rate}."))
+    click.echo(f"{path} holds {_count(built.documents, 'document')} in {_count(built.segments, 'segment')}.")
     notes = [
         (done.replaced, "took the place of an older one of the same id"),
         (done.skipped, "left out, as their ids are there already"),
@@ -168,5 +168,5 @@ def _print(built: Built, path: Path, verb: str) -> None:
     click.echo(dim(f"Try: lsr search {path} {ask} --explain"))
 
 
-def _segments(count: int) -> str:
-    return f"{count:,} segment{'' if count == 1 else 's'}"
+def _count(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"

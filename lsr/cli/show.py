@@ -152,7 +152,8 @@ def terms_line(explanation: Explanation, indent: str, room: int) -> list[str]:
     lines = []
     words = [term for term in explanation.terms if term.kind != "learned"]
     added = [term for term in explanation.terms if term.kind == "learned"]
-    for label, terms, paint in (("words", words, word), ("learned", added, learned)):
+    known = any(term.kind for term in explanation.terms)  # not for vectors made elsewhere
+    for label, terms, paint in (("words" if known else "terms", words, word), ("learned", added, learned)):
         if terms:
             lines.append(
                 indent + dim(f"{label:<8}") + _terms(terms, room - len(indent) - 8, paint is learned)

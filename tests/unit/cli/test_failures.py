@@ -85,6 +85,7 @@ def test_a_closed_pipe_is_no_news(
         (["serch", "x"], "No command 'serch'; did you mean 'search'?"),
         (["delete", "x"], "No command 'delete'; there are demo"),
         (["search"], "Missing argument 'DIR'"),
+        (["eval"], "Give a command; see lsr eval --help."),
         (["search", "x", "y", "-k", "0"], "-k"),
         (["index", "x.jsonl"], "--index"),
         (["info", "--nonsense", "x"], "nonsense"),
