@@ -1,4 +1,4 @@
-"""Reading where writing is not possible, after a kill within SQLite, and files too large to be checksummed."""
+"""Reading where writing is not possible, after a kill within SQLite, and files past the checksum limit."""
 
 from __future__ import annotations
 

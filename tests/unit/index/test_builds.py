@@ -30,7 +30,7 @@ def test_a_first_build_is_refused_to_readers_until_it_ends(folder: Path) -> None
     with begin(folder) as build:
         samples.add(build, "a", "b")
         for attempt in (lambda: Store.open(folder), lambda: begin(folder)):
-            with pytest.raises(IndexBuildingError, match="--append .*--overwrite"):
+            with pytest.raises(IndexBuildingError, match=r"--append .*--overwrite"):
                 attempt()
         with pytest.raises(IndexExistsError):
             Store.create(folder, samples.settings(), query_side=None)

@@ -1,4 +1,4 @@
-"""`verify`: checksums of all files, and structures that do not fit together though every checksum is right."""
+"""`verify`: checksums of all files, and structures that do not fit though every checksum is right."""
 
 from __future__ import annotations
 
