@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lsr.cache import cache_root
 from lsr.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -92,7 +93,7 @@ def warmup(cache_dir: str | Path | None = None) -> WarmUp:
         InputError: The folder cannot be written.
     """
     started = time.perf_counter()
-    folder = _writable_folder(_cache_root(cache_dir))
+    folder = _writable_folder(cache_root() if cache_dir is None else Path(cache_dir))
     fresh = 0
     with _lock:
         for function, form in _all_kernels():
@@ -190,23 +191,9 @@ def _save(compiled: Any, path: Path) -> None:
         _say(_unwritable(path.parent, error))
 
 
-def _cache_root(given: str | Path | None = None) -> Path:
-    """The folder under which kernels are kept: given, LSR_CACHE_DIR, or the platform's cache folder."""
-    if given is not None:
-        return Path(given)
-    if os.environ.get("LSR_CACHE_DIR"):
-        return Path(os.environ["LSR_CACHE_DIR"])
-    if os.environ.get("XDG_CACHE_HOME"):
-        return Path(os.environ["XDG_CACHE_HOME"]) / "lsr"
-    if sys.platform == "win32" and os.environ.get("LOCALAPPDATA"):
-        return Path(os.environ["LOCALAPPDATA"]) / "lsr" / "cache"
-    home = Path(os.path.expanduser("~"))
-    return home / "Library" / "Caches" / "lsr" if sys.platform == "darwin" else home / ".cache" / "lsr"
-
-
 def _folder_or_none() -> Path | None:
     """The folder to load from and save to; None, with one message, where there cannot be one."""
-    folder = _cache_root() / "kernels" / _folder_name()
+    folder = cache_root() / "kernels" / _folder_name()
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:

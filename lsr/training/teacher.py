@@ -16,18 +16,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lsr.cache import cache_root
 from lsr.encoders.batching import batches_by_length
 from lsr.errors import InputFileError, MissingExtraError
 from lsr.progress import Progress
 
 _BLOCK = 4096
-
-
-def cache_folder() -> Path:
-    """Where embeddings are kept: $LSR_CACHE_DIR, else the user's cache folder."""
-    base = os.environ.get("LSR_CACHE_DIR")
-    root = Path(base) if base else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lsr"
-    return root / "embeddings"
 
 
 def find_teacher(name: str) -> Path:
@@ -99,7 +93,7 @@ class DenseTeacher:
         key = hashlib.sha256(f"{self._weights} {max_length}\n".encode())
         for text in texts:
             key.update(text.encode("utf-8") + b"\0")
-        file = cache_folder() / f"{key.hexdigest()[:40]}.npy"
+        file = cache_root() / "embeddings" / f"{key.hexdigest()[:40]}.npy"
         if file.is_file():
             return np.asarray(np.load(file, allow_pickle=False), np.float32)
         vectors = self._compute(texts, max_length, label)

@@ -19,7 +19,7 @@ API = {"api", "adding", "asking", "building", "highlight", "settings", "survey",
 """Modules beside `api` that are of its room."""
 
 LEVELS = [
-    {"types", "errors", "progress"},
+    {"cache", "types", "errors", "progress"},
     {"data"},
     {"encoders", "index"},
     {"api"},
