@@ -22,6 +22,7 @@ from lsr.encoders.loading import load_encoder
 from lsr.encoders.queries import LookupQueries
 from lsr.errors import InputError, InputFileError
 from lsr.progress import say
+from lsr.settings import measure_largest_weight
 from lsr.training.card import write_card
 from lsr.training.export import export_body
 from lsr.training.recipe import Lexical, ProjectRecipe
@@ -29,9 +30,6 @@ from lsr.training.rows import fit_rows, kept_variance, prior_rows, query_matrix,
 from lsr.training.teacher import DenseTeacher
 from lsr.training.texts import Licences, TextSource
 from lsr.training.vocabulary import TermCounts, Vocabulary, choose_vocabulary
-
-HEADROOM = 1.25
-"""How far the stated largest weight lies above the largest one of the sample."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,17 +259,8 @@ def _write_projected(
         },
     }
     write_folder(path, settings, names)
-    settings["max_document_weight"] = _largest_weight(path)
+    settings["max_document_weight"] = round(measure_largest_weight(load_encoder(path)), 2)
     write_folder(path, settings, names)
-
-
-def _largest_weight(path: Path) -> float:
-    """The largest weight over the demo corpus' first 256 texts, with headroom, to two digits."""
-    from lsr.data.demo_corpus import demo_folder
-
-    texts = [document.text for _, document in zip(range(256), demo_folder().documents(), strict=False)]
-    batch = load_encoder(path).encode_batch(texts)
-    return round(HEADROOM * float(batch.values.max()), 2)
 
 
 def _write_companion(path: Path, recipe: ProjectRecipe, vocabulary: Vocabulary) -> None:
