@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from pathlib import Path
 
+import index_samples as samples
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-import index_samples as samples
 
 from lsr.index.check import verify
 from lsr.index.quantise import quantise_query
