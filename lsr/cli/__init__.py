@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "search": ("search", "Search an index: one query, or a file of them as a TREC run."),
     "eval": ("eval", "Measure how well a system finds what was judged relevant."),
     "train": ("train", "Make a model of your own from a recipe."),
+    "encode": ("encode", "Write the vectors of documents or queries to a file."),
     "info": ("info", "Show what is inside an index."),
     "verify": ("verify", "Check every checksum of an index."),
     "models": ("models", "List the encoders, or plan what one would need."),

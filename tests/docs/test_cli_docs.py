@@ -53,6 +53,6 @@ def test_the_list_of_commands_says_what_each_says_of_itself(name: str) -> None:
     assert command.short_help == COMMANDS[name][1]
 
 
-@pytest.mark.parametrize("absent", ["delete", "compact", "reindex", "encode", "export", "serve", "mcp"])
+@pytest.mark.parametrize("absent", ["delete", "compact", "reindex", "export", "serve", "mcp"])
 def test_what_is_not_built_is_absent(absent: str) -> None:
     assert absent not in COMMANDS

@@ -15,7 +15,7 @@ ROOT = Path(lsr.__file__).parent
 MODULES = sorted(ROOT.rglob("*.py"))
 LONGEST = 500
 
-API = {"api", "adding", "asking", "building", "highlight", "settings", "survey", "vectors"}
+API = {"api", "adding", "asking", "building", "encoding", "highlight", "settings", "survey", "vectors"}
 """Modules beside `api` that are of its room."""
 
 LEVELS = [
