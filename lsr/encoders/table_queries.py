@@ -33,16 +33,15 @@ class TableQueries:
         tokeniser: The tokenizer of queries with its limit.
         weights: float32 [V], a weight for each column; an entry of 0 or less weighs nothing.
         prompt: What stands before each query.
-        max_active_dims: Keep at most so many of the heaviest weights; None for all. Of equal weights the lower
-            column stays.
+        max_active_dims: Keep at most so many of the heaviest weights; None for all. Of equal weights the
+            lower column stays.
         fingerprint: The encoder's.
 
     Raises:
         InputError: Weights that are not finite, or not one row.
 
     Source:
-        Geng et al. 2024, *Towards Competitive Search Relevance For Inference-Free Learned Sparse Retrievers*
-        (arXiv 2411.04403), eq. 4.
+        arXiv 2411.04403: a score is the sum over terms of idf_t q_t d_t, with q_t 1 for a term of the query.
     """
 
     weighs_by_corpus = False
