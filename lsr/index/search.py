@@ -142,11 +142,7 @@ def search(
         IndexCorruptError: The content of a segment does not fit together.
     """
     check_options(k, mode, overlap)
-    form = _FORMS[query.weights.dtype.name]
-    if form != snapshot.settings.quantize:
-        raise QueryError(
-            f"A query in {form} meets an index in {snapshot.settings.quantize}; quantise it alike."
-        )
+    form = check_form(snapshot, query)
     capacity = min(int(k), sum(len(segment.document_sequence) for segment in snapshot.segments))
     scores = np.empty(capacity + 1, dtype=_SCORES[form])
     sequences = np.empty(capacity + 1, dtype=np.int64)
@@ -218,6 +214,16 @@ def check_options(k: int, mode: str, overlap: float | None) -> None:
         raise QueryError(f"overlap={overlap!r} cannot be used; give a share above 0 and up to 1, as 0.98.")
 
 
+def check_form(snapshot: Searchable, query: QuantisedQuery) -> str:
+    """The form of an index; raises QueryError unless a query is quantised in it."""
+    form = _FORMS[query.weights.dtype.name]
+    if form != snapshot.settings.quantize:
+        raise QueryError(
+            f"A query in {form} meets an index in {snapshot.settings.quantize}; quantise it alike."
+        )
+    return form
+
+
 def _search_segments(
     snapshot: Searchable,
     query: QuantisedQuery,
@@ -234,7 +240,7 @@ def _search_segments(
     cursors = np.empty((len(query), 3), dtype=np.int64)
     filled = 0
     for number, segment in enumerate(snapshot.segments):
-        bitmap = _allowed_rows(snapshot, number, allowed)
+        bitmap = allowed_rows(snapshot, number, allowed)
         filled = _search_one(
             run, segment, bitmap, (query.columns, weights), number, (sums, cursors), heap, filled
         )
@@ -280,7 +286,7 @@ def _damage(code: int) -> str:
     }[code]
 
 
-def _allowed_rows(snapshot: Searchable, number: int, allowed: Allowed | None) -> NDArray[np.uint8]:
+def allowed_rows(snapshot: Searchable, number: int, allowed: Allowed | None) -> NDArray[np.uint8]:
     """The bitmap that the kernel reads: of the length that the rows need, or empty for all rows."""
     living = snapshot.allowed(number)
     wanted = None if allowed is None else allowed[number]

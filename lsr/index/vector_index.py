@@ -28,7 +28,8 @@ from lsr.index.quantise import (
     quantise_query,
     step_from_weights,
 )
-from lsr.index.search import Mode, Searchable, search_many
+from lsr.index.search import Mode, Ranking, Searchable, search_many
+from lsr.index.uploads import Uploads
 from lsr.types import SparseBatch
 
 if TYPE_CHECKING:
@@ -46,9 +47,9 @@ class _Settings:
     scale: float | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class _MemorySegment:
-    """The part of a segment that a search reads, never written to a file."""
+    """The part of a segment that a search reads, never written to a file; equal to itself alone."""
 
     name: str
     terms: NDArray[np.int32]
@@ -86,6 +87,7 @@ class VectorIndex:
         self._snapshot: Searchable | None = snapshot
         self._dimension = dimension
         self._store = store
+        self._uploads = Uploads()
 
     @classmethod
     def build(
@@ -163,6 +165,7 @@ class VectorIndex:
         mode: Mode = "exact",
         overlap: float | None = None,
         threads: int = 1,
+        device: str | None = None,
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """The k best rows for each query.
 
@@ -171,7 +174,10 @@ class VectorIndex:
             k: How many rows a query.
             mode: `"exact"`, or `"approximate"`, which may leave rows out.
             overlap: The share of the exact top k that an approximate search should find.
-            threads: How many threads share the queries.
+            threads: How many threads share the queries; not used with a device.
+            device: None, or where torch scores the batch, `"cpu"`, `"cuda"` or `"cuda:N"`: the same answers,
+                exact in both modes. The postings stay there until the index is closed. Meant for large
+                batches on a GPU.
 
         Returns:
             Scores float32 [q, k], descending, and rows int64 [q, k], of equal scores the earlier row first.
@@ -179,12 +185,22 @@ class VectorIndex:
 
         Raises:
             QueryError: The queries, or an option, cannot be used.
+            MissingExtraError: A device is given, and torch is not installed.
+            InputError: There is no such device, or its memory is too small.
         """
         snapshot = self._segments()
         asked = self._read_queries(queries, snapshot.settings.quantize)
-        rankings = search_many(snapshot, asked, k, threads, mode=mode, overlap=overlap)
-        scores = np.zeros((len(rankings), k), dtype=np.float32)
-        rows = np.full((len(rankings), k), -1, dtype=np.int64)
+        rankings: Iterable[Ranking]
+        if device is None:
+            rankings = search_many(snapshot, asked, k, threads, mode=mode, overlap=overlap)
+        else:
+            from lsr.index.device import search_many as search_on
+
+            rankings = search_on(
+                snapshot, asked, k, device, uploads=self._uploads, mode=mode, overlap=overlap
+            )
+        scores = np.zeros((len(asked), k), dtype=np.float32)
+        rows = np.full((len(asked), k), -1, dtype=np.int64)
         with np.errstate(over="ignore"):  # with f32, a product may be beyond float32: infinite, still first
             for number, ranking in enumerate(rankings):
                 scores[number, : len(ranking)] = ranking.scores
@@ -194,6 +210,7 @@ class VectorIndex:
     def close(self) -> None:
         """Let the files go; the index cannot be searched afterwards. Closing twice is fine."""
         self._snapshot = None
+        self._uploads.clear()
         if self._store is not None:
             self._store.close()
             self._store = None
