@@ -1,4 +1,4 @@
-"""Texts to files of sparse vectors, as `lsr encode` runs it: checked, estimated, encoded, written at once.
+"""Texts to files of sparse vectors, as `lsr encode` runs it: checked, encoded, written batch by batch.
 
 Memory does not grow with the number of texts, but for eight bytes an id (queries are read whole). Documents
 are looked through first where they can be read twice, so that a broken line or a repeated id is told before

@@ -174,7 +174,12 @@ class JsonlWriter:
         self._lines = JsonLines(terms)
         self._packer: gzip.GzipFile | None = None
         if path.suffix.lower() == ".gz":
-            self._packer = gzip.GzipFile("", "wb", _GZIP_LEVEL, self._pending.stream, mtime=0)
+            try:
+                with written(path):
+                    self._packer = gzip.GzipFile("", "wb", _GZIP_LEVEL, self._pending.stream, mtime=0)
+            except BaseException:
+                self._pending.discard()
+                raise
 
     def write(self, ids: Sequence[str], batch: SparseBatch) -> None:
         """See `VectorWriter.write`."""

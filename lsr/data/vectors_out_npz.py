@@ -20,7 +20,7 @@ from lsr.data.replacing import PendingFile, written
 from lsr.data.vectors_out import check_lines
 from lsr.types import SparseBatch
 
-_PIECE = 1 << 20
+_PIECE = 1 << 18
 _PACKING = 1  # zlib's fastest level: weights hardly shrink, and columns shrink by little more at a higher one
 _YEAR_ZERO = (1980, 1, 1, 0, 0, 0)  # of zip; the same vectors make the same bytes
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -69,10 +69,12 @@ class ParquetWriter:
 
     def discard(self) -> None:
         """See `VectorWriter.discard`."""
+        with contextlib.suppress(Exception):  # pyarrow closes by itself when collected, and complains then
+            self._writer.close()
         self._pending.discard()
 
 
-@contextmanager
+@contextlib.contextmanager
 def _refusals(path: Path) -> Iterator[None]:
     """The system's refusals, also where pyarrow raises them without a number of their own."""
     import pyarrow as pa
