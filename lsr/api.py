@@ -27,6 +27,7 @@ from lsr.encoders.protocol import Encoder, QuerySide
 from lsr.encoders.queries import load_query_side
 from lsr.errors import InputError
 from lsr.index.store import Settings, Snapshot, Store
+from lsr.index.uploads import Uploads
 from lsr.types import AddReport, Explanation, Hit
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class Index:
 
     def __init__(self, store: Store, encoder: Encoder | None = None) -> None:
         self._open_store: Store | None = store
+        self._uploads = Uploads()
         self._encoder = encoder
 
     @classmethod
@@ -274,9 +276,24 @@ class Index:
         mode: Mode = "exact",
         overlap: float | None = None,
         threads: int = 2,
+        device: str | None = None,
     ) -> list[list[Hit]]:
-        """The hits of many queries, in their order; see `search`."""
-        snapshot, rankings = self._rank_many(queries, k, filter, mode, overlap, threads)
+        """The hits of many queries, in their order; see `search`.
+
+        Args:
+            queries: Each as `search` takes one.
+            k, filter, mode, overlap: As for `search`.
+            threads: How many threads share the queries; not used with a device.
+            device: None, or where torch scores the batch, `"cpu"`, `"cuda"` or `"cuda:N"`: the same hits,
+                exact in both modes. The postings stay there until they are merged away or the index is
+                closed. Meant for large batches on a GPU.
+
+        Raises:
+            QueryError: A query that cannot be used.
+            MissingExtraError: A device is given, and torch is not installed.
+            InputError: There is no such device, or its memory is too small.
+        """
+        snapshot, rankings = self._rank_many(queries, k, filter, mode, overlap, threads, device)
         return [make_hits(snapshot, ranking) for ranking in rankings]
 
     def rank_many(
@@ -288,9 +305,10 @@ class Index:
         mode: Mode = "exact",
         overlap: float | None = None,
         threads: int = 2,
+        device: str | None = None,
     ) -> list[list[tuple[str, float]]]:
         """Ids and scores alone, for runs and evaluation: no stored document is read. See `search_many`."""
-        snapshot, rankings = self._rank_many(queries, k, filter, mode, overlap, threads)
+        snapshot, rankings = self._rank_many(queries, k, filter, mode, overlap, threads, device)
         return [make_pairs(snapshot, ranking) for ranking in rankings]
 
     def explain(self, query: Query, id: str) -> Explanation:
@@ -316,6 +334,7 @@ class Index:
 
     def close(self) -> None:
         """Lets the files go; closing twice is harmless."""
+        self._uploads.clear()
         if self._open_store is not None:
             self._open_store.close()
             self._open_store = None
@@ -351,10 +370,16 @@ class Index:
         mode: Mode,
         overlap: float | None,
         threads: int,
+        device: str | None,
     ) -> tuple[Snapshot, list[Ranking]]:
         from lsr.index.search import search_many
 
         check_search(k, 0, filter, mode, overlap, threads)
         snapshot, side, settings = self.snapshot, self.query_side, self.settings
         asked = [read_query(query, side, settings, snapshot) for query in check_many(queries)]
-        return snapshot, search_many(snapshot, asked, int(k), threads, mode=mode, overlap=overlap)
+        if device is None:
+            return snapshot, search_many(snapshot, asked, int(k), threads, mode=mode, overlap=overlap)
+        from lsr.index.device import search_many as search_on
+
+        found = search_on(snapshot, asked, int(k), device, uploads=self._uploads, mode=mode, overlap=overlap)
+        return snapshot, list(found)
