@@ -21,8 +21,10 @@ from lsr.asking import (
     make_hits,
     make_pairs,
     match,
+    read_queries,
     read_query,
 )
+from lsr.encoders.neural_queries import NeuralQueries
 from lsr.encoders.protocol import Encoder, QuerySide
 from lsr.encoders.queries import load_query_side
 from lsr.errors import InputError
@@ -120,7 +122,8 @@ class Index:
         Args:
             path: The folder.
             verify: Check every byte first.
-            encoder: The index's encoder, loaded beforehand; None loads it by name when `add` needs it.
+            encoder: The index's encoder, loaded beforehand; None loads it by name when `add`, or a query
+                that a language model reads, needs it.
 
         Raises:
             IndexNotFoundError: There is no index.
@@ -152,7 +155,10 @@ class Index:
         data = self._store.query_side()
         if data is None:
             raise InputError("This index keeps no query side; it was made by lsr.VectorIndex.")
-        return load_query_side(data)
+        side = load_query_side(data)
+        if self._encoder is not None and isinstance(side, NeuralQueries):
+            side.attach(self._encoder)
+        return side
 
     def get(self, id: str) -> dict[str, Any]:
         """The stored document.
@@ -376,7 +382,7 @@ class Index:
 
         check_search(k, 0, filter, mode, overlap, threads)
         snapshot, side, settings = self.snapshot, self.query_side, self.settings
-        asked = [read_query(query, side, settings, snapshot) for query in check_many(queries)]
+        asked = read_queries(check_many(queries), side, settings, snapshot)
         if device is None:
             return snapshot, search_many(snapshot, asked, int(k), threads, mode=mode, overlap=overlap)
         from lsr.index.device import search_many as search_on

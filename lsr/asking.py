@@ -51,11 +51,34 @@ def read_query(query: Query, side: QuerySide, settings: Settings, snapshot: Snap
     Raises:
         QueryError: The query is of no known kind, of another dimension, or holds weights that cannot be used.
     """
+    if isinstance(query, str):
+        columns, weights = side.weigh(_check_text(query), _statistics(settings, snapshot))
+        return quantise_query(columns, weights, settings.quantize)
+    return _read_vector(query, side, settings)
+
+
+def read_queries(
+    queries: Sequence[Query], side: QuerySide, settings: Settings, snapshot: Snapshot
+) -> list[QuantisedQuery]:
+    """Many queries as the engine takes them, in their order; texts go to the query side together.
+
+    Raises:
+        QueryError: See `read_query`.
+    """
+    texts = [_check_text(query) for query in queries if isinstance(query, str)]
+    weighed = iter(side.weigh_many(texts, _statistics(settings, snapshot)) if texts else ())
+    return [
+        quantise_query(*next(weighed), settings.quantize)
+        if isinstance(query, str)
+        else _read_vector(query, side, settings)
+        for query in queries
+    ]
+
+
+def _read_vector(query: Any, side: QuerySide, settings: Settings) -> QuantisedQuery:
     columns: NDArray[Any]
     weights: NDArray[Any]
-    if isinstance(query, str):
-        columns, weights = _weigh_text(query, side, settings, snapshot)
-    elif isinstance(query, Mapping):
+    if isinstance(query, Mapping):
         columns, weights = _weigh_terms(query, side)
     elif hasattr(query, "tocsr"):
         columns, weights = _read_row(query, side.dimension)
@@ -67,14 +90,16 @@ def read_query(query: Query, side: QuerySide, settings: Settings, snapshot: Snap
     return quantise_query(columns, weights, settings.quantize)
 
 
-def _weigh_text(
-    text: str, side: QuerySide, settings: Settings, snapshot: Snapshot
-) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+def _statistics(settings: Settings, snapshot: Snapshot) -> Snapshot | None:
+    return snapshot if settings.query_weights == "corpus" else None
+
+
+def _check_text(text: str) -> str:
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
         raise QueryError("The query holds a lone surrogate and is no valid Unicode text.") from None
-    return side.weigh(text, snapshot if settings.query_weights == "corpus" else None)
+    return text
 
 
 def _weigh_terms(

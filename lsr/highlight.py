@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 from lsr.asking import Matched
 from lsr.encoders.protocol import QuerySide
-from lsr.errors import QueryError
 
 _WORD = re.compile(r"[^\W_]+")
 _BLANK = re.compile(r"\s+")
@@ -80,11 +79,7 @@ class Highlighter:
     def _look_up(self, word: str) -> tuple[int, ...]:
         columns = self._columns.get(word)
         if columns is None:
-            try:
-                columns = tuple(self._side.weigh(word, None)[0].tolist())
-            except QueryError:  # vectors made elsewhere: a term may be a word as it stands
-                exact = self._side.column(word)
-                columns = () if exact is None else (exact,)
+            columns = tuple(self._side.columns_of(word).tolist())
             self._columns[word] = columns
         return columns
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from lsr.encoders.loading import Device, Precision, bundled_models, load_encoder, resolve_name
+from lsr.encoders.loading import Device, Precision, load_encoder
 from lsr.encoders.protocol import Encoder
 from lsr.encoders.queries import VocabularyQueries
 from lsr.errors import EncoderMismatchError, InputError, UnknownEncoderError, UnsupportedError
@@ -83,6 +83,10 @@ def plan_index(
     if largest is None:
         largest = measure_largest_weight(loaded)
     side = loaded.query_side()
+    if query_weights == "corpus" and not side.weighs_by_corpus:
+        raise InputError(
+            f'The queries of {loaded.name!r} carry the model\'s own weights; use query_weights="model".'
+        )
     settings = Settings(
         kind="documents",
         quantize=quantize,
@@ -182,13 +186,10 @@ def _short(fingerprint: str | None) -> str:
 
 
 def _load(encoder: str | Path | Encoder, loaded: Encoder | None) -> tuple[Encoder, str]:
-    """An encoder and the name under which it is found again: a bundled one's own, a folder's whole path."""
-    if not isinstance(encoder, str | Path):
-        return encoder, encoder.name
-    loaded = loaded or load_encoder(encoder)
-    if resolve_name(str(encoder)) in bundled_models():
-        return loaded, loaded.name
-    return loaded, str(Path(encoder).resolve())
+    """An encoder and the name under which it is found again."""
+    if isinstance(encoder, str | Path):
+        encoder = loaded or load_encoder(encoder)
+    return encoder, encoder.reference
 
 
 def measure_largest_weight(encoder: Encoder, *, texts: int = 256, margin: float = 1.25) -> float:

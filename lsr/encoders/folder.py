@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,11 @@ class ModelFolder:
     settings: Mapping[str, Any]
     fingerprint: str
 
+    @property
+    def reference(self) -> str:
+        """The model's name if it is bundled, else the whole path of its folder."""
+        return str(self.settings["name"] if self.path.parent == bundled_root() else self.path.resolve())
+
     def lines(self, name: str) -> list[str]:
         """A text file as a list of lines; empty if the model has no such file."""
         if name not in self.settings["files"]:
@@ -57,6 +63,11 @@ class ModelFolder:
                 "the model folder is damaged."
             )
         return array
+
+
+def bundled_root() -> Path:
+    """Where the models lie that ship in the package."""
+    return Path(str(resources.files("lsr.encoders"))) / "models"
 
 
 def is_model_folder(path: Path) -> bool:

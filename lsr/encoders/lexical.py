@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from lsr.encoders.folder import ModelFolder
 from lsr.encoders.protocol import QueryWeights
 from lsr.encoders.queries import LookupQueries
+from lsr.encoders.rows import join_rows
 from lsr.types import SparseBatch, Surfaces
 
 if TYPE_CHECKING:
@@ -125,6 +126,7 @@ class LookupEncoder(ABC):
     def __init__(self, folder: ModelFolder) -> None:
         settings = folder.settings
         self.name: str = settings["name"]
+        self.reference = folder.reference
         self.fingerprint = folder.fingerprint
         self.max_document_weight: float | None = settings["max_document_weight"]
         self.default_query_weights = settings["query_weights"]
@@ -162,17 +164,6 @@ class LookupEncoder(ABC):
     @abstractmethod
     def encode_batch(self, texts: Sequence[str], *, max_length: int | None = None) -> SparseBatch:
         """Documents, with what an index needs beside their vectors."""
-
-
-def join_rows(
-    columns: Sequence[NDArray[np.int32]], weights: Sequence[NDArray[np.float32]], dimension: int
-) -> SparseBatch:
-    """Rows given one by one as one batch."""
-    indptr = np.zeros(len(columns) + 1, np.int64)
-    np.cumsum([len(row) for row in columns], out=indptr[1:])
-    if not len(columns):
-        return SparseBatch(indptr, np.empty(0, np.int32), np.empty(0, np.float32), dimension)
-    return SparseBatch(indptr, np.concatenate(columns), np.concatenate(weights), dimension)
 
 
 def read_queries(folder: ModelFolder) -> LookupQueries:

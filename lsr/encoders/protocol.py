@@ -22,7 +22,7 @@ QueryWeights = Literal["corpus", "model"]
 
 
 class QuerySide(Protocol):
-    """Turns a query into weights over the columns of an index, without a model."""
+    """Turns a query into weights over the columns of an index, as a rule without a model."""
 
     @property
     def dimension(self) -> int:
@@ -31,6 +31,10 @@ class QuerySide(Protocol):
     @property
     def vocabulary(self) -> Sequence[str]:
         """The named terms: column j < len(vocabulary) is vocabulary[j]."""
+
+    @property
+    def weighs_by_corpus(self) -> bool:
+        """Whether an index may weigh this side's queries by its own document frequencies."""
 
     def weigh(
         self, text: str, statistics: CorpusStatistics | None = None
@@ -49,6 +53,18 @@ class QuerySide(Protocol):
             QueryError: This side has no text analysis (vectors made elsewhere).
         """
 
+    def weigh_many(
+        self, texts: Sequence[str], statistics: CorpusStatistics | None = None
+    ) -> list[tuple[NDArray[np.int32], NDArray[np.float32]]]:
+        """Weights of many queries, in their order; see `weigh`."""
+
+    def columns_of(self, text: str) -> NDArray[np.int32]:
+        """The columns of a text's own words, ascending and distinct: int32 [m].
+
+        Raises:
+            QueryError: This side has no text analysis.
+        """
+
     def column(self, term: str) -> int | None:
         """The column of a term given by name, or None if no document can hold it."""
 
@@ -64,6 +80,7 @@ class Encoder(Protocol):
 
     Attributes:
         name: The resolved name, `"lsr-en-1"` for `"default"`.
+        reference: What `lsr.load_encoder` finds this encoder by again: a bundled name or a whole path.
         fingerprint: Changes whenever a vector could.
         vocabulary: The named terms.
         dimension: Number of columns, open ones included.
@@ -75,6 +92,10 @@ class Encoder(Protocol):
     @property
     def name(self) -> str:
         """The resolved name."""
+
+    @property
+    def reference(self) -> str:
+        """What finds this encoder again."""
 
     @property
     def fingerprint(self) -> str:

@@ -61,6 +61,8 @@ class LookupQueries:
         fingerprint: The encoder's.
     """
 
+    weighs_by_corpus = True
+
     def __init__(
         self,
         stems: Sequence[str],
@@ -151,6 +153,12 @@ class LookupQueries:
         frequencies = statistics.document_frequencies(columns) + share * self.prior_documents
         return columns, inverse_document_frequency(frequencies, statistics.documents + self.prior_documents)
 
+    def weigh_many(
+        self, texts: Sequence[str], statistics: CorpusStatistics | None = None
+    ) -> list[tuple[NDArray[np.int32], NDArray[np.float32]]]:
+        """See `QuerySide.weigh_many`."""
+        return [self.weigh(text, statistics) for text in texts]
+
     def column(self, term: str) -> int | None:
         """A stem or a piece as `vocabulary` names it; any other word by its stem, or its open column."""
         for columns in (self.stem_columns, self._piece_columns):
@@ -193,6 +201,8 @@ class VocabularyQueries:
         terms: Distinct names; column j is terms[j].
     """
 
+    weighs_by_corpus = False
+
     def __init__(self, terms: Sequence[str]) -> None:
         self.vocabulary = list(terms)
         self.fingerprint = ""
@@ -219,6 +229,17 @@ class VocabularyQueries:
             "(--vector '{\"term\": 1.0}' or a dict of term weights)."
         )
 
+    def weigh_many(
+        self, texts: Sequence[str], statistics: CorpusStatistics | None = None
+    ) -> list[tuple[NDArray[np.int32], NDArray[np.float32]]]:
+        """See `weigh`."""
+        return [self.weigh(text, statistics) for text in texts]
+
+    def columns_of(self, text: str) -> NDArray[np.int32]:
+        """The column of the whole text, if a term is called so: int32 [0 or 1]."""
+        column = self.column(text)
+        return np.array([] if column is None else [column], np.int32)
+
     def column(self, term: str) -> int | None:
         """The column of a term, or None."""
         return self._columns.get(term)
@@ -243,6 +264,14 @@ def load_query_side(data: bytes) -> QuerySide:
     header, sections = unpack(data)
     if header.get("kind") == "lookup":
         return _read_lookup(header, sections)
+    if header.get("kind") == "table":
+        from lsr.encoders.table_queries import read_table_queries
+
+        return read_table_queries(header, sections)
+    if header.get("kind") == "neural":
+        from lsr.encoders.neural_queries import read_neural_queries
+
+        return read_neural_queries(header, sections)
     if header.get("kind") == "vocabulary":
         terms = _split(sections["terms"])
         return VocabularyQueries(terms if header["terms"] else [])

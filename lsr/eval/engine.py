@@ -55,5 +55,6 @@ def _measure_index(index: Index, queries: Iterable[str]) -> Sparsity:
     for segment in index.snapshot.segments:
         frequencies[segment.terms] += np.diff(segment.term_offsets)
     statistics = index.snapshot if index.settings.query_weights == "corpus" else None
-    columns = [index.query_side.weigh(text, statistics)[0].astype(np.int64) for text in queries]
+    weighed = index.query_side.weigh_many(list(queries), statistics)
+    columns = [columns.astype(np.int64) for columns, _ in weighed]
     return measure_sparsity(columns, frequencies, len(index))

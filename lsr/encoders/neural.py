@@ -1,0 +1,207 @@
+"""Encoders whose weights come from a language model: one class for every model and every backend.
+
+A text is tokenised here, run through a backend (PyTorch, ONNX Runtime, OpenVINO) that gives sparse rows,
+and the rows are pruned as the model's folder says. Queries go the same way, or through a table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lsr.encoders.neural_queries import NeuralQueries
+from lsr.encoders.protocol import QuerySide, QueryWeights
+from lsr.encoders.rows import Row, RowLimits, join_rows
+from lsr.encoders.table_queries import TableQueries
+from lsr.encoders.tokens import Tokeniser
+from lsr.types import SparseBatch
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+_CHUNK = 256
+"""Texts that are tokenised while the ones before them are encoded."""
+
+
+class Backend(Protocol):
+    """Runs one model with its head.
+
+    Attributes:
+        name: `"torch"`, `"onnx"` or `"openvino"`, with its arithmetic: `"onnx int8"`.
+    """
+
+    @property
+    def name(self) -> str:
+        """The backend's name."""
+
+    def encode(self, rows: Sequence[Sequence[int]]) -> list[Row]:
+        """Token ids (special tokens in, truncated) to sparse rows, in the same order.
+
+        Args:
+            rows: n lists of ids; memory does not grow with n beyond ids and results.
+
+        Returns:
+            n pairs: columns int32 [m] ascending, weights float32 [m] above 0.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class TextSide:
+    """How texts of one side are read.
+
+    Attributes:
+        tokeniser: Text to token ids.
+        backend: Token ids to sparse rows.
+        prompt: What stands before every text.
+    """
+
+    tokeniser: Tokeniser
+    backend: Backend
+    prompt: str = ""
+
+    def chunks(
+        self, texts: Sequence[str], max_length: int | None
+    ) -> Iterator[tuple[list[list[int]], NDArray[np.int32]]]:
+        """Token ids and the number of pieces cut, chunk by chunk; the next chunk is read meanwhile."""
+        starts = range(0, len(texts), _CHUNK)
+        with ThreadPoolExecutor(1) as ahead:
+            waiting = None
+            for start in starts:
+                part = [self.prompt + text for text in texts[start : start + _CHUNK]]
+                following = ahead.submit(self.tokeniser.encode, part, max_length=max_length)
+                if waiting is not None:
+                    yield waiting.result()
+                waiting = following
+            if waiting is not None:
+                yield waiting.result()
+
+    def encode(self, texts: Sequence[str]) -> list[Row]:
+        """Texts to sparse rows, without limits."""
+        return [row for tokens, _ in self.chunks(texts, None) for row in self.backend.encode(tokens)]
+
+
+@dataclass(frozen=True, slots=True)
+class NeuralModel:
+    """What an encoder needs to know of its model's folder.
+
+    Attributes:
+        name: The folder's name.
+        path: The folder, as an index keeps it to find the model again.
+        fingerprint: Over the content of every file that a vector depends on.
+        dimension: Columns: the rows of the model's output matrix.
+        max_document_weight: The largest weight that the folder states, or None.
+        limits: What is left out of a document's row.
+        query_limits: The same for a query's.
+    """
+
+    name: str
+    path: str
+    fingerprint: str
+    dimension: int
+    max_document_weight: float | None = None
+    limits: RowLimits = field(default_factory=RowLimits)
+    query_limits: RowLimits = field(default_factory=RowLimits)
+
+
+class NeuralEncoder:
+    """Documents and queries by a language model, or queries by its table.
+
+    Args:
+        model: Facts of the folder.
+        documents: The side that reads documents.
+        queries: The side that reads queries: a model's, or a table.
+    """
+
+    default_query_weights: QueryWeights = "model"
+
+    def __init__(self, model: NeuralModel, *, documents: TextSide, queries: TextSide | TableQueries) -> None:
+        self.model = model
+        self.documents = documents
+        self.queries = queries
+        self.name = model.name
+        self.reference = model.path
+        self.fingerprint = model.fingerprint
+        self.dimension = model.dimension
+        self.max_document_weight = model.max_document_weight
+        self.vocabulary = documents.tokeniser.vocabulary[: model.dimension]
+
+    @property
+    def max_length(self) -> int | None:
+        """Word pieces read of each document, special ones included."""
+        return self.documents.tokeniser.max_length
+
+    @property
+    def backend(self) -> str:
+        """What runs the model: `"torch"`, `"onnx"`, `"openvino"`, with its arithmetic."""
+        return self.documents.backend.name
+
+    def term(self, column: int) -> str:
+        """The name of a column; one behind the tokenizer's last id is `"[id:N]"`."""
+        if not 0 <= column < self.dimension:
+            raise IndexError(f"Column {column} is outside [0, {self.dimension}).")
+        return self.vocabulary[column] if column < len(self.vocabulary) else f"[id:{column}]"
+
+    def encode_documents(self, texts: Sequence[str]) -> csr_array:
+        """Documents: csr_array float32 [n, dimension], sorted columns, no explicit zeros."""
+        return self.encode_batch(texts).to_csr()
+
+    def encode_queries(self, texts: Sequence[str]) -> csr_array:
+        """Queries: csr_array float32 [n, dimension], sorted columns, no explicit zeros."""
+        rows = self.query_rows(texts)
+        return join_rows([c for c, _ in rows], [w for _, w in rows], self.dimension).to_csr()
+
+    def query_rows(self, texts: Sequence[str]) -> list[Row]:
+        """Queries as sparse rows."""
+        if isinstance(self.queries, TableQueries):
+            return [self.queries.weigh(text) for text in texts]
+        return [self.model.query_limits.apply(row) for row in self.queries.encode(texts)]
+
+    def encode_batch(self, texts: Sequence[str], *, max_length: int | None = None) -> SparseBatch:
+        """Documents, with what an index needs beside their vectors.
+
+        Args:
+            texts: n texts.
+            max_length: Another bound than the folder's on the pieces read of each.
+
+        Raises:
+            InputError: `max_length` that the model cannot read.
+        """
+        columns, weights, lexical, cuts = [], [], [], []
+        for tokens, cut in self.documents.chunks(texts, max_length):
+            cuts.append(cut)
+            for ids, row in zip(tokens, self.documents.backend.encode(tokens), strict=True):
+                kept, values = self.model.limits.apply(row)
+                columns.append(kept)
+                weights.append(values)
+                lexical.append(np.isin(kept, np.array(ids, np.int32)))
+        rows = join_rows(columns, weights, self.dimension)
+        return SparseBatch(
+            rows.indptr,
+            rows.indices,
+            rows.values,
+            self.dimension,
+            lexical=np.concatenate(lexical) if lexical else np.empty(0, bool),
+            cut=np.concatenate(cuts) if cuts else np.empty(0, np.int32),
+        )
+
+    def query_side(self) -> QuerySide:
+        """What an index keeps: the whole table, or where the model is found again."""
+        if isinstance(self.queries, TableQueries):
+            return self.queries
+        side = NeuralQueries(
+            self.reference,
+            fingerprint=self.fingerprint,
+            vocabulary=self.vocabulary,
+            dimension=self.dimension,
+        )
+        side.attach(self)
+        return side
+
+    def columns_of(self, text: str) -> NDArray[np.int32]:
+        """The distinct columns of a text's own pieces, ascending: int32 [m]."""
+        return self.documents.tokeniser.columns_of(text)
