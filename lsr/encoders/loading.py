@@ -1,13 +1,12 @@
-"""From a name to an encoder: bundled models, folders, and (with its extra) models of the hub."""
+"""From a name to an encoder: bundled models, folders, and models of the hub."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib.resources import files
 from pathlib import Path
 from typing import Literal
 
-from lsr.encoders.folder import ModelFolder, is_model_folder, read_folder
+from lsr.encoders.folder import ModelFolder, bundled_root, is_model_folder, read_folder
 from lsr.encoders.protocol import Encoder
 from lsr.errors import InputError, UnknownEncoderError, UnsupportedError
 
@@ -19,7 +18,7 @@ Precision = Literal["auto", "fast"]
 
 def bundled_models() -> dict[str, Path]:
     """The models that ship in the package: name to folder, sorted by name."""
-    root = Path(str(files("lsr.encoders"))) / "models"
+    root = bundled_root()
     return (
         {path.name: path for path in sorted(root.iterdir()) if is_model_folder(path)} if root.is_dir() else {}
     )
@@ -36,9 +35,13 @@ def load_encoder(
     """Load an encoder.
 
     Args:
-        name: A bundled name (`"default"`, `"lsr-en-1"`, `"bm25"`) or a model folder.
-        device: Where the neural side runs; the bundled models run on the CPU.
-        precision: `"auto"` for the model's own arithmetic, `"fast"` for the fastest of this machine.
+        name: A bundled name (`"default"`, `"lsr-en-1"`, `"bm25"`), a model folder (this project's, a
+            sentence-transformers SparseEncoder, a masked language model of Hugging Face, a decoder), or
+            `"hf:org/name"`, the only kind that touches the network.
+        device: Where the neural side runs; `"auto"` takes a GPU if there is one. The bundled models run on
+            the CPU.
+        precision: `"auto"` for float32 on the fastest backend installed, `"fast"` for bfloat16 where
+            processor and backend have it, else int8.
 
     Returns:
         The encoder.
@@ -46,7 +49,8 @@ def load_encoder(
     Raises:
         UnknownEncoderError: No such bundled model and no such folder.
         UnsupportedError: A kind of model or a device that this version does not have.
-        InputError: A damaged folder.
+        MissingExtraError: The model needs a part that is not installed.
+        InputError: A damaged folder, or a model that could not be fetched.
 
     Example:
         >>> load_encoder("bm25").name
@@ -54,7 +58,45 @@ def load_encoder(
     """
     _check_option("device", device, ("auto", "cpu", "cuda"))
     _check_option("precision", precision, ("auto", "fast"))
-    folder = _find(str(name))
+    resolved = resolve_name(str(name))
+    bundled = bundled_models()
+    if resolved in bundled:
+        return _load_own(bundled[resolved], device)
+    if resolved.startswith("hf:"):
+        from lsr.encoders.hub import fetch_model
+
+        return _load_folder(fetch_model(resolved), device, precision, reference=resolved)
+    path = Path(name)
+    if not path.is_dir():
+        known = ", ".join(["default", *bundled])
+        raise UnknownEncoderError(
+            f"There is no encoder {str(name)!r}: bundled are {known}; otherwise give a folder."
+        )
+    return _load_folder(path, device, precision)
+
+
+def _load_folder(path: Path, device: Device, precision: Precision, *, reference: str = "") -> Encoder:
+    if is_model_folder(path):
+        return _load_own(path, device)
+    if (path / "lsr_decoder.json").is_file():
+        from lsr.encoders.decoder import load_decoder_encoder
+
+        return load_decoder_encoder(path, device=device, precision=precision)
+    from lsr.encoders.sparse_folder import is_sparse_folder, read_sparse_folder
+    from lsr.encoders.sparse_loading import load_sparse_encoder
+
+    if not is_sparse_folder(path):
+        raise InputError(
+            f"{path} holds no model that lsr reads: no lsr.json, no modules.json of sentence-transformers, "
+            "and no config.json of a masked language model."
+        )
+    encoder = load_sparse_encoder(read_sparse_folder(path), device=device, precision=precision)
+    encoder.reference = reference or encoder.reference
+    return encoder
+
+
+def _load_own(path: Path, device: Device) -> Encoder:
+    folder = read_folder(path)
     kind = folder.settings.get("kind")
     if device == "cuda":
         raise UnsupportedError(
@@ -68,27 +110,6 @@ def load_encoder(
 def _check_option(option: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         raise InputError(f"{option}={value!r} is not one of {', '.join(allowed)}.")
-
-
-def _find(name: str) -> ModelFolder:
-    bundled = bundled_models()
-    resolved = resolve_name(name)
-    if resolved in bundled:
-        return read_folder(bundled[resolved])
-    path = Path(name)
-    if is_model_folder(path):
-        return read_folder(path)
-    known = ", ".join(["default", *bundled])
-    if name.startswith("hf:"):
-        raise UnsupportedError(
-            f"{name}: models of the hub cannot be loaded by this version; known are {known}."
-        )
-    if path.is_dir():
-        raise UnsupportedError(
-            f"{name} is a folder without lsr.json, and this version reads its own model folders only; "
-            f"bundled are {known}."
-        )
-    raise UnknownEncoderError(f"There is no encoder {name!r}: bundled are {known}; otherwise give a folder.")
 
 
 def _load_lexical(folder: ModelFolder) -> Encoder:

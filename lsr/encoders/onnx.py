@@ -6,7 +6,6 @@ The graph takes `input_ids` and `attention_mask` (int64 [n, length]) and gives `
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lsr.encoders.processor import usable_cores
 from lsr.errors import InputError
 
 
@@ -50,7 +50,7 @@ class OnnxBody:
         self.tokenizer_file = tokenizer
         self.width = width
         self.max_length = max_length
-        self.threads = threads or _usable_cores()
+        self.threads = threads or usable_cores()
         self._session: Any = None
         self._tokenizer: Any = None
 
@@ -71,7 +71,7 @@ class OnnxBody:
         rows, cut = self._tokenise(texts, limit)
         vectors = np.zeros((len(texts), self.width), np.float32)
         if self._session is None:
-            self._session = open_session(self.graph)
+            self._session = open_session(self.graph.read_bytes())
         # The longest first, so that no thread begins a long text when the others have ended.
         order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))
         with ThreadPoolExecutor(self.threads) as pool:
@@ -103,12 +103,6 @@ class OnnxBody:
         return np.asarray(self._session.run(["embedding"], feed)[0][0], np.float32)
 
 
-def _usable_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def load_tokenizer(file: Path) -> Any:
     """A `tokenizers.Tokenizer` without truncation or padding of its own."""
     from tokenizers import Tokenizer
@@ -119,7 +113,7 @@ def load_tokenizer(file: Path) -> Any:
     return tokenizer
 
 
-def open_session(graph: Path) -> Any:
+def open_session(graph: bytes) -> Any:
     """A session of one thread over the bytes of a graph, so that it can name no other file."""
     import onnxruntime
 
@@ -127,4 +121,4 @@ def open_session(graph: Path) -> Any:
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    return onnxruntime.InferenceSession(graph.read_bytes(), options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])

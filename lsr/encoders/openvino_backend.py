@@ -1,0 +1,65 @@
+"""Runs a converted masked language model on OpenVINO, on the CPU: bfloat16 where the processor has it."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lsr.encoders.onnx_backend import run_batches
+from lsr.encoders.processor import usable_cores
+from lsr.encoders.rows import Row
+from lsr.errors import MissingExtraError
+
+_TOKENS = 256
+
+
+class OpenVinoBackend:
+    """Token ids to sparse rows, one stream a core.
+
+    Args:
+        graph: A float32 model of `lsr.encoders.onnx_graph`.
+        arithmetic: `"float32"`, or `"bfloat16"` for products in bfloat16 with sums in float32.
+        threads: Runs at the same time; 0 for all cores.
+
+    Raises:
+        MissingExtraError: OpenVINO is not installed.
+    """
+
+    def __init__(
+        self, graph: bytes, *, arithmetic: Literal["float32", "bfloat16"] = "float32", threads: int = 0
+    ) -> None:
+        try:
+            from openvino import Core
+        except ImportError:
+            raise MissingExtraError("Encoding with OpenVINO", "openvino") from None
+        self.name = "openvino" if arithmetic == "float32" else "openvino bf16"
+        self.threads = threads or usable_cores()
+        core = Core()
+        settings = {
+            "INFERENCE_PRECISION_HINT": "f32" if arithmetic == "float32" else "bf16",
+            "INFERENCE_NUM_THREADS": self.threads,
+            "NUM_STREAMS": self.threads,
+        }
+        model = core.compile_model(core.read_model(graph), "CPU", settings)
+        self._outputs = [model.output(name) for name in ("rows", "columns", "weights")]
+        self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        for _ in range(self.threads):
+            self._idle.put(model.create_infer_request())
+
+    def encode(self, rows: Sequence[Sequence[int]]) -> list[Row]:
+        """See `lsr.encoders.neural.Backend.encode`."""
+        return run_batches(self._run, rows, tokens=_TOKENS, threads=self.threads)
+
+    def _run(self, ids: NDArray[np.int64]) -> tuple[NDArray[Any], ...]:
+        request = self._idle.get()
+        try:
+            request.infer({"input_ids": ids})
+            # The request owns its outputs and writes over them in its next run.
+            found = [np.array(request.get_tensor(output).data) for output in self._outputs]
+        finally:
+            self._idle.put(request)
+        return found[0], found[1], found[2]
