@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lsr.encoders.head_chunked import Activation, Plan, Pool, chunked_head, compute_type, tiles
+from lsr.encoders.head_chunked import chunked_head
+from lsr.encoders.head_plan import Activation, Plan, Pool, compute_type, tiles
 from lsr.errors import InputError
 
 __all__ = ["Activation", "Pool", "plain_head", "pool_head"]

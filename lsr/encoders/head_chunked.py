@@ -8,77 +8,29 @@ logits again. It runs on every device, and is what the Triton kernel is checked 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from lsr.encoders.batching import batches_by_length
+from lsr.encoders.head_plan import (
+    Plan,
+    Tokens,
+    accumulator,
+    activate,
+    gather_columns,
+    real_tokens,
+    slope_of,
+    spread,
+    without_autocast,
+)
 
-Activation = Literal["relu", "log1p_relu"]
-Pool = Literal["max", "sum"]
+Gather = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
 _ENTRIES = 1 << 21  # gradient entries handled at once in the backward pass: bounds its index arrays
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How one call is computed: `tokens` and `chunk` bound the logits that exist at the same time."""
-
-    pool: Pool
-    activation: Activation
-    columns: Tensor | None
-    compute: torch.dtype
-    tokens: int
-    chunk: int
-
-    def terms(self, weight: Tensor) -> int:
-        """Number of computed terms."""
-        return len(weight) if self.columns is None else len(self.columns)
-
-    def rows(self, tensor: Tensor, start: int, stop: int) -> Tensor:
-        """Rows of a [vocabulary, ...] tensor that belong to the computed terms `start` to `stop`."""
-        if self.columns is None:
-            return tensor[start:stop]
-        return tensor.index_select(0, self.columns[start:stop])
-
-
-@dataclass(frozen=True, slots=True)
-class Tokens:
-    """The real tokens of each document, packed to the left.
-
-    Attributes:
-        places: int64 [batch, length]: numbers of the document's real tokens among all batch x length; what
-            is behind them repeats its first one, which changes no maximum.
-        lengths: Real tokens of each document.
-    """
-
-    places: Tensor
-    lengths: list[int]
-
-    def groups(self, most: int) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
-        """Documents of like length together.
-
-        Yields:
-            Document numbers int64 [n], their token numbers int64 [n, longest], and a bool [n, longest] that
-            tells real tokens from repeated ones (None if all are real).
-        """
-        device = self.places.device
-        for batch in batches_by_length(self.lengths, tokens=most):
-            some = [int(i) for i in batch if self.lengths[i]]
-            if not some:
-                continue
-            documents = torch.tensor(some, device=device)
-            lengths = [self.lengths[i] for i in some]
-            real = None
-            if min(lengths) < lengths[0]:
-                real = torch.arange(lengths[0], device=device) < torch.tensor(lengths, device=device)[:, None]
-            yield documents, self.places[documents, : lengths[0]], real
 
 
 def chunked_head(
@@ -130,11 +82,11 @@ class _MaxHead(torch.autograd.Function):  # type: ignore[misc]
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         hidden, weight, bias, pooled, positions = ctx.saved_tensors
         plan = ctx.plan
-        slope = _gather_columns(gradient, plan).to(pooled.dtype) * slope_of(pooled, plan.activation)
+        slope = gather_columns(gradient, plan).to(pooled.dtype) * slope_of(pooled, plan.activation)
         of_hidden = of_weight = of_bias = None
         with without_autocast(hidden):
             if ctx.needs_input_grad[0]:
-                of_hidden = _hidden_gradient(slope, positions, ctx.tokens, hidden, weight, plan)
+                of_hidden = hidden_gradient(slope, positions, ctx.tokens, hidden, weight, plan)
             if ctx.needs_input_grad[1]:
                 of_weight = _weight_gradient(slope, positions, ctx.tokens, hidden, weight, plan)
             if bias is not None and ctx.needs_input_grad[2]:
@@ -158,8 +110,8 @@ class _SumHead(torch.autograd.Function):  # type: ignore[misc]
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         hidden, weight, bias = ctx.saved_tensors
         plan, kind = ctx.plan, accumulator(ctx.plan.compute)
-        above = _gather_columns(gradient, plan).to(kind)
-        states = _flat(hidden)
+        above = gather_columns(gradient, plan).to(kind)
+        states = hidden.flatten(0, 1)
         of_hidden = torch.zeros(states.shape, dtype=kind, device=hidden.device)
         of_weight = torch.zeros(weight.shape, dtype=kind, device=hidden.device)
         of_bias = torch.zeros(len(weight), dtype=kind, device=hidden.device)
@@ -245,7 +197,7 @@ def _logits(
         several times faster along contiguous memory. The next chunk overwrites them. With a bias they have
         the accumulator's type, without it the product's.
     """
-    states, terms = _flat(hidden), plan.terms(weight)
+    states, terms = hidden.flatten(0, 1), plan.terms(weight)
     for documents, places, real in tokens.groups(plan.tokens):
         group = states[places.flatten()].to(plan.compute).T
         room = torch.empty((min(plan.chunk, terms), group.shape[1]), dtype=plan.compute, device=hidden.device)
@@ -260,10 +212,30 @@ def _logits(
             yield documents, places, real, start, stop, product.view(-1, *places.shape)
 
 
-def _hidden_gradient(
-    slope: Tensor, positions: Tensor, tokens: Tokens, hidden: Tensor, weight: Tensor, plan: Plan
+def hidden_gradient(
+    slope: Tensor,
+    positions: Tensor,
+    tokens: Tokens,
+    hidden: Tensor,
+    weight: Tensor,
+    plan: Plan,
+    *,
+    gather: Gather | None = None,
 ) -> Tensor:
-    """Each token's sum of slope x weight row over the terms whose maximum it is: [batch, length, width]."""
+    """Each token's sum of slope x weight row over the terms whose maximum it is.
+
+    Args:
+        slope: Floating [batch, terms], the gradient before the activation; 0 where a term is inactive.
+        positions: Integer [batch, terms], where in `tokens.places` each maximum stands.
+        tokens: The tokens.
+        hidden: [batch, length, width], for shape and type.
+        weight: [vocabulary, width].
+        plan: The chosen columns.
+        gather: What to sum with; None for `gathered_sum`.
+
+    Returns:
+        [batch, length, width] of hidden's type.
+    """
     batch, length, width = hidden.shape
     result = torch.empty((batch * length, width), dtype=hidden.dtype, device=hidden.device)
     step = max(_ENTRIES // max(slope.shape[1], 1), 1)
@@ -273,7 +245,7 @@ def _hidden_gradient(
         place = tokens.places[document + first, positions[first:last][document, term].long()] - first * length
         order = place.argsort(stable=True)
         document, term = document[order], term[order]
-        result[first * length : last * length] = gathered_sum(
+        result[first * length : last * length] = (gather or gathered_sum)(
             weight,
             term if plan.columns is None else plan.columns[term],
             slope[first:last][document, term],
@@ -287,7 +259,7 @@ def _weight_gradient(
 ) -> Tensor:
     """Each term's sum of slope x hidden state over the documents where it is active: [vocabulary, width]."""
     result = torch.zeros(weight.shape, dtype=weight.dtype, device=weight.device)
-    states = _flat(hidden).to(slope.dtype)
+    states = hidden.flatten(0, 1).to(slope.dtype)
     step = max(_ENTRIES // max(len(slope), 1), 1)
     for first in range(0, slope.shape[1], step):
         last = min(first + step, slope.shape[1])
@@ -324,74 +296,3 @@ def gathered_sum(table: Tensor, rows: Tensor, factors: Tensor, counts: Tensor) -
         per_sample_weights=factors.to(table.dtype),
         include_last_offset=True,
     )
-
-
-def activate(logits: Tensor, activation: Activation) -> Tensor:
-    """relu and log1p (twice for `"log1p_relu"`), in float32 at least and in place where possible."""
-    scores = logits.to(accumulator(logits.dtype)).relu_().log1p_()
-    return scores.log1p_() if activation == "log1p_relu" else scores
-
-
-def slope_of(scores: Tensor, activation: Activation) -> Tensor:
-    """Derivative of the activation, from its value: 0 where that is 0.
-
-    y = log1p(x) gives dy/dx = exp(-y); y = log1p(u), u = log1p(x) gives exp(-y) exp(-u).
-    """
-    slope = torch.exp(-scores)
-    if activation == "log1p_relu":
-        slope *= torch.exp(-torch.expm1(scores))
-    return slope * (scores > 0)
-
-
-def real_tokens(hidden: Tensor, mask: Tensor | None) -> Tokens:
-    """Where the tokens stand that `mask` (bool or integer [batch, length], or None) lets count."""
-    batch, length = hidden.shape[:2]
-    offsets = torch.arange(batch, device=hidden.device).unsqueeze(-1) * length
-    numbers = torch.arange(length, device=hidden.device)
-    if mask is None:
-        return Tokens(offsets + numbers, [length] * batch)
-    real = (mask != 0).to(hidden.device)
-    lengths = real.sum(1)
-    order = (~real).to(torch.uint8).argsort(dim=1, stable=True)
-    order = torch.where(numbers < lengths.unsqueeze(-1), order, order[:, :1])
-    return Tokens(offsets + order, lengths.tolist())
-
-
-def _flat(hidden: Tensor) -> Tensor:
-    return hidden.reshape(-1, hidden.shape[-1])
-
-
-def spread(pooled: Tensor, vocabulary: int, plan: Plan) -> Tensor:
-    """[batch, terms] of the computed terms to [batch, vocabulary], 0 elsewhere."""
-    if plan.columns is None:
-        return pooled
-    result = torch.zeros((len(pooled), vocabulary), dtype=pooled.dtype, device=pooled.device)
-    return result.index_copy_(1, plan.columns, pooled)
-
-
-def _gather_columns(gradient: Tensor, plan: Plan) -> Tensor:
-    return gradient if plan.columns is None else gradient.index_select(1, plan.columns)
-
-
-def accumulator(kind: torch.dtype) -> torch.dtype:
-    """The type of sums and activations over products of a type."""
-    return torch.float64 if kind == torch.float64 else torch.float32
-
-
-def compute_type(hidden: Tensor) -> torch.dtype:
-    """The type of the matrix product: autocast's where it is on, else that of the hidden states."""
-    device = hidden.device.type
-    if hidden.dtype != torch.float64 and torch.is_autocast_enabled(device):
-        return torch.get_autocast_dtype(device)
-    return hidden.dtype
-
-
-def without_autocast(hidden: Tensor) -> AbstractContextManager[Any]:
-    """Autocast off: the types are chosen here, and float32 stays so."""
-    return torch.autocast(hidden.device.type, enabled=False)  # type: ignore[no-any-return]
-
-
-def tiles(hidden: Tensor, chunk: int | None) -> tuple[int, int]:
-    """Tokens and terms whose logits exist together: 2 MB, near the cache, on a CPU; 128 MB elsewhere."""
-    tokens, terms = (1024, 512) if hidden.device.type == "cpu" else (16384, 2048)
-    return tokens, chunk or terms
