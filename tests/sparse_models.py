@@ -1,7 +1,7 @@
 """Tiny random sparse encoders in every form that the package reads, written as other programs write them.
 
-Nothing here comes from `lsr`: the folders are laid out by hand, or saved by transformers, so that a test reads what
-a stranger made. torch and transformers are imported inside, as only tests with the marker `torch` have them.
+Nothing here comes from `lsr`: the folders are laid out by hand, or saved by transformers, so that a test
+reads what a stranger made. torch and transformers are imported inside: only tests marked `torch` have them.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-WORDS = tuple(
-    "the of a in to and is for on with by from at as how do what why vaccine vaccines virus viruses immune system "
-    "train protect people health study studies data risk disease patients heart attack cancer cell cells blood "
-    "water energy climate change ocean earth sun moon city river history war king trade market bank money search "
-    "index query document term weight sparse neural model language learn work works cause effect effects new old "
-    "good bad high low big small query: passage: ##s ##ing ##ed ##er ##ly ##tion ##al ##e ##n ##t".split()
-)
+_WORDS = """
+the of a in to and is for on with by from at as how do what why vaccine vaccines virus viruses immune
+system train protect people health study studies data risk disease patients heart attack cancer cell
+cells blood water energy climate change ocean earth sun moon city river history war king trade market
+bank money search index query document term weight sparse neural model language learn work works cause
+effect effects new old good bad high low big small ##s ##ing ##ed ##er ##ly ##tion ##al ##e ##n ##t
+"""
+WORDS = tuple(_WORDS.split())
 LETTERS = tuple("abcdefghijklmnopqrstuvwxyz0123456789.,:;!?'\"()-/&%")
 TEXTS = (
     "How do vaccines train the immune system?",
@@ -312,7 +313,7 @@ def random_table(*, seed: int = 0) -> list[float]:
 
 
 def write_table(path: Path, weights: Sequence[float], *, idf: bool = False) -> None:
-    """The weights of a SparseStaticEmbedding: `model.safetensors`, or an `idf.json` that its settings name."""
+    """The weights of a SparseStaticEmbedding: `model.safetensors`, or an `idf.json` that it names."""
     if idf:
         _dump(path / "idf.json", dict(zip(bert_vocabulary(), weights, strict=True)))
         _dump(path / "config.json", {"frozen": True, "path": "idf.json"})

@@ -191,9 +191,8 @@ def tokenizer_settings(folder: Path) -> dict[str, Any]:
             f"The tokenizer in {folder} needs code of its own (auto_map), and code of a model folder is "
             "never run; save it as a plain tokenizer.json without auto_map."
         )
-    # Named tokens of the older file give way to those of the newer one, as in transformers 5.
-    named = read_json_if_there(folder / "special_tokens_map.json")
-    settings = {**{key: named[key] for key in named if key not in settings}, **settings}
+    if "added_tokens_decoder" not in settings:  # else the older file is out of use, as in transformers
+        settings = {**settings, **read_json_if_there(folder / "special_tokens_map.json")}
     settings.setdefault("model_type", read_json_if_there(folder / "config.json").get("model_type"))
     return settings
 
@@ -234,8 +233,6 @@ def _build(folder: Path, settings: Mapping[str, Any], lower_case: bool) -> Any:
             "AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)."
         )
     _add_tokens(tokenizer, settings)
-    if not _is_bert(settings) and ("add_bos_token" in settings or "add_eos_token" in settings):
-        _apply_begin_and_end(tokenizer, settings)
     return _lowered(tokenizer) if lower_case else tokenizer
 
 
@@ -321,17 +318,6 @@ def _flags(token: Any) -> dict[str, bool]:
     return {
         key: bool(token[key]) for key in ("lstrip", "rstrip", "normalized", "single_word") if key in token
     }
-
-
-def _apply_begin_and_end(tokenizer: Any, settings: Mapping[str, Any]) -> None:
-    """Begin and end tokens where the settings state them, as transformers 5 does."""
-    from tokenizers.processors import TemplateProcessing
-
-    begin = _content(settings.get("bos_token")) if settings.get("add_bos_token") else None
-    end = _content(settings.get("eos_token")) if settings.get("add_eos_token") else None
-    single = [token for token in (begin, "$A", end) if token]
-    special = [(token, tokenizer.token_to_id(token)) for token in {begin, end} if token]
-    tokenizer.post_processor = TemplateProcessing(single=single, special_tokens=special)
 
 
 def _lowered(tokenizer: Any) -> Any:
