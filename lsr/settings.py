@@ -6,11 +6,19 @@ again, and refuses another one.
 
 from __future__ import annotations
 
+import contextlib
+import json
+import math
+import os
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
 
+from lsr import __version__
+from lsr.cache import cache_root
 from lsr.encoders.loading import Device, Precision, load_encoder
 from lsr.encoders.protocol import Encoder
 from lsr.encoders.queries import VocabularyQueries
@@ -79,9 +87,7 @@ def plan_index(
             "vocabulary= and max_document_weight= go with encoder=None; an encoder brings its own of both."
         )
     loaded, name = _load(encoder, loaded)
-    largest = loaded.max_document_weight
-    if largest is None:
-        largest = measure_largest_weight(loaded)
+    largest = largest_weight_of(loaded)
     side = loaded.query_side()
     if query_weights == "corpus" and not side.weighs_by_corpus:
         raise InputError(
@@ -190,6 +196,52 @@ def _load(encoder: str | Path | Encoder, loaded: Encoder | None) -> tuple[Encode
     if isinstance(encoder, str | Path):
         encoder = loaded or load_encoder(encoder)
     return encoder, encoder.reference
+
+
+def largest_weight_of(encoder: Encoder) -> float:
+    """The weight by which an index of an encoder is scaled: what its folder states, else a measured one.
+
+    What was measured is kept in the cache folder under the hash of the encoder's fingerprint. A cache that
+    cannot be read or written costs another measurement, and is no failure.
+
+    Raises:
+        InputError: The encoder gives no weights.
+    """
+    if encoder.max_document_weight is not None:
+        return encoder.max_document_weight
+    if not encoder.fingerprint:
+        return measure_largest_weight(encoder)
+    name = blake2b(encoder.fingerprint.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+    file = cache_root() / "largest-weights" / f"{name}-{__version__}.json"
+    kept = _read_kept(file, encoder.fingerprint)
+    if kept is None:
+        kept = measure_largest_weight(encoder)
+        _keep(file, encoder.fingerprint, kept)
+    return kept
+
+
+def _read_kept(file: Path, fingerprint: str) -> float | None:
+    """A weight that was measured before, or None if there is none that can be used."""
+    try:
+        kept = json.loads(file.read_bytes())
+        largest = float(kept["largest"])
+        usable = kept["fingerprint"] == fingerprint and 0 < largest < math.inf
+    except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
+        return None
+    return largest if usable else None
+
+
+def _keep(file: Path, fingerprint: str, largest: float) -> None:
+    """Writes a measured weight, whole or not at all, so that another process never reads half of it."""
+    with contextlib.suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, hidden = tempfile.mkstemp(prefix=".", suffix=".part", dir=file.parent)
+        try:
+            with open(descriptor, "w", encoding="utf-8") as stream:
+                json.dump({"fingerprint": fingerprint, "largest": largest}, stream)
+            os.replace(hidden, file)
+        except OSError:
+            os.unlink(hidden)
 
 
 def measure_largest_weight(encoder: Encoder, *, texts: int = 256, margin: float = 1.25) -> float:
