@@ -96,11 +96,16 @@ def inside(root: Path, relative: Any, *, stated_in: Path) -> Path:
     windows, posix = PureWindowsPath(relative), PurePosixPath(relative)
     outside = windows.anchor or posix.is_absolute() or ".." in windows.parts or "\0" in relative
     target = root if outside else root / relative
-    if outside or not target.resolve().is_relative_to(root.resolve()):
+    if outside or not any(target.resolve().is_relative_to(home.resolve()) for home in _homes(root)):
         raise InputError(
             f"{stated_in} names {relative!r}, which lies outside the model's folder; nothing is read there."
         )
     return target
+
+
+def _homes(root: Path) -> list[Path]:
+    """The folder, and for a model in the cache of Hugging Face the place that its links point to."""
+    return [root, root.parent.parent / "blobs"] if root.parent.name == "snapshots" else [root]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ refused by name.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,18 +35,19 @@ from lsr.encoders.model_files import (
     read_tensors,
     weight_files,
 )
-from lsr.encoders.tokens import NO_LIMIT, Tokeniser, limit_of, tokenizer_settings, unknown_token
+from lsr.encoders.tokens import (
+    NO_LIMIT,
+    Tokeniser,
+    limit_of,
+    tokenizer_parts,
+    tokenizer_settings,
+    unknown_token,
+)
 from lsr.errors import InputError, InputFileError, UnsupportedError
 
 Activation = Literal["relu", "log1p_relu"]
 Pool = Literal["max", "sum"]
 
-_TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "vocab.txt",
-)
 _IDF = "idf.json"
 
 
@@ -381,10 +383,9 @@ def _fingerprint(document: ModelSide, query: ModelSide | TableSide, settings: Fo
 
     parts: list[Any] = [1, settings.parts()]
     for side in _sides(document, query):
-        names = [name for name in _TOKENIZER_FILES if (side.path / name).is_file()]
-        parts.append([side.max_length, side.lower_case, [[name, hashed(side.path / name)] for name in names]])
+        parts.append([side.max_length, side.lower_case, *tokenizer_parts(side.path)])
         if isinstance(side, TableSide):
-            parts.append(["table", hash_of(side.weights.tolist())])
+            parts.append(["table", hashlib.sha256(side.weights.astype("<f4").tobytes()).hexdigest()])
         else:
             kept = {
                 k: v for k, v in side.config.items() if k not in ("_name_or_path", "transformers_version")

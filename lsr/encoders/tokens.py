@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lsr.encoders.model_files import read_json_if_there, read_text
+from lsr.encoders.model_files import content_hash, read_json_if_there, read_text
 from lsr.errors import InputError, InputFileError, UnsupportedError
 
 NO_LIMIT = 2**31 - 1
@@ -41,6 +41,9 @@ _BERT_SPECIALS = {
     "mask_token": "[MASK]",
 }
 _NAMED_SPECIALS = (*_BERT_SPECIALS, "bos_token", "eos_token")
+_CASE = ("do_lower_case", "strip_accents", "tokenize_chinese_chars")
+_EXTRA = ("additional_special_tokens", "extra_special_tokens")
+_ADDED = ("added_tokens_decoder", *_EXTRA)
 
 
 class Tokeniser:
@@ -197,6 +200,18 @@ def tokenizer_settings(folder: Path) -> dict[str, Any]:
     return settings
 
 
+def tokenizer_parts(folder: Path) -> list[Any]:
+    """What token ids depend on, for a fingerprint: the file's hash, and the settings read beside it."""
+    settings = tokenizer_settings(folder)
+    names = [name for name in ("tokenizer.json", "vocab.txt") if (folder / name).is_file()][:1]
+    read = {key: settings.get(key) for key in (*_NAMED_SPECIALS, *_CASE, *_ADDED)}
+    return [[name, content_hash(folder / name)] for name in names] + [
+        {key: value for key, value in read.items() if value is not None},
+        is_bert(settings),
+        _cut_side(settings),
+    ]
+
+
 def limit_of(settings: Mapping[str, Any]) -> int:
     """The limit that a tokenizer states (`model_max_length`), or `NO_LIMIT`."""
     limit = settings.get("model_max_length", settings.get("max_len"))
@@ -208,14 +223,15 @@ def limit_of(settings: Mapping[str, Any]) -> int:
 def unknown_token(settings: Mapping[str, Any]) -> str | None:
     """The token that stands for what is not in the vocabulary, or None."""
     stated = _content(settings.get("unk_token"))
-    return stated or ("[UNK]" if _is_bert(settings) else None)
+    return stated or ("[UNK]" if is_bert(settings) else None)
 
 
 def _cut_side(settings: Mapping[str, Any]) -> str:
     return "left" if settings.get("truncation_side") == "left" else "right"
 
 
-def _is_bert(settings: Mapping[str, Any]) -> bool:
+def is_bert(settings: Mapping[str, Any]) -> bool:
+    """Whether the settings name a tokenizer of BERT's kind, by its class or by the model's type."""
     stated = str(settings.get("tokenizer_class") or "").removesuffix("Fast")
     return stated in _BERT_CLASSES if stated else settings.get("model_type") in _BERT_MODELS
 
@@ -223,9 +239,9 @@ def _is_bert(settings: Mapping[str, Any]) -> bool:
 def _build(folder: Path, settings: Mapping[str, Any], lower_case: bool) -> Any:
     if (folder / "tokenizer.json").is_file():
         tokenizer = _parse(read_text(folder / "tokenizer.json"), str(folder / "tokenizer.json"))
-        if _is_bert(settings):
+        if is_bert(settings):
             _apply_bert_settings(tokenizer, settings)
-    elif (folder / "vocab.txt").is_file() and _is_bert(settings):
+    elif (folder / "vocab.txt").is_file() and is_bert(settings):
         tokenizer = _from_vocabulary(folder / "vocab.txt", settings)
     else:
         raise InputFileError(
@@ -297,9 +313,9 @@ def _add_tokens(tokenizer: Any, settings: Mapping[str, Any]) -> None:
     decoder = settings.get("added_tokens_decoder") or {}
     stated = [decoder[key] for key in sorted(decoder, key=int)]
     named: list[Any] = [settings.get(key) for key in _NAMED_SPECIALS]
-    if _is_bert(settings):
+    if is_bert(settings):
         named += [token for key, token in _BERT_SPECIALS.items() if key not in settings]
-    for key in ("additional_special_tokens", "extra_special_tokens"):
+    for key in _EXTRA:
         extra = settings.get(key) or []
         named += list(extra.values()) if isinstance(extra, Mapping) else list(extra)
     for token, is_special in [*((t, None) for t in stated), *((t, True) for t in named)]:
