@@ -7,7 +7,7 @@ reads what a stranger made. torch and transformers are imported inside: only tes
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -52,12 +52,59 @@ def bert_vocabulary() -> list[str]:
 
 def write_bert_tokenizer(path: Path, *, cased: bool = False, limit: int = 64) -> None:
     """`tokenizer.json` and `tokenizer_config.json` of a tiny BERT."""
-    from transformers import BertTokenizerFast
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
     path.mkdir(parents=True, exist_ok=True)
     vocabulary = {token: i for i, token in enumerate(bert_vocabulary())}
-    tokenizer = BertTokenizerFast(vocab=vocabulary, do_lower_case=not cased, model_max_length=limit)
-    tokenizer.save_pretrained(path)
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=not cased)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
+    )
+    tokenizer.add_special_tokens(list(SPECIALS))
+    tokenizer.save(str(path / "tokenizer.json"))
+    named = dict(
+        zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), SPECIALS, strict=True)
+    )
+    stated = {
+        "tokenizer_class": "BertTokenizer",
+        "do_lower_case": not cased,
+        "model_max_length": limit,
+        **named,
+    }
+    _dump(path / "tokenizer_config.json", stated)
+
+
+def write_tensors(file: Path, tensors: Mapping[str, Any]) -> None:
+    """float32 arrays as a safetensors file, by hand."""
+    import numpy as np
+
+    arrays = {name: np.asarray(values, "<f4") for name, values in tensors.items()}
+    header, offset = {}, 0
+    for name, array in arrays.items():
+        span = [offset, offset + array.nbytes]
+        header[name] = {"dtype": "F32", "shape": list(array.shape), "data_offsets": span}
+        offset += array.nbytes
+    head = json.dumps(header).encode("utf-8")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(len(head).to_bytes(8, "little") + head + b"".join(a.tobytes() for a in arrays.values()))
+
+
+def write_bare(path: Path, *, limit: int = 64, positions: int | None = 64, **config: Any) -> Path:
+    """A folder that looks like a BERT and holds no real weights: for what is read without running it."""
+    stated = {
+        "architectures": ["BertForMaskedLM"],
+        "model_type": "bert",
+        "vocab_size": len(bert_vocabulary()),
+    }
+    more = {} if positions is None else {"max_position_embeddings": positions}
+    _dump(path / "config.json", {**stated, "dtype": "float32", **more, **config})
+    write_tensors(path / "model.safetensors", {"weights": [1.0, 2.0, 3.0]})
+    write_bert_tokenizer(path, limit=limit)
+    return path
 
 
 def write_bert(
@@ -210,7 +257,7 @@ def write_symmetric(
     names: Names = "new",
     module: Mapping[str, Any] | None = None,
     settings: Mapping[str, Any] | None = None,
-    roberta: bool = False,
+    make: Callable[..., Path] | None = None,
     **model: Any,
 ) -> Path:
     """A symmetric SparseEncoder folder.
@@ -222,10 +269,10 @@ def write_symmetric(
         names: Module names as version 5.0 of sentence-transformers wrote them, or as later ones do.
         module: More of `sentence_bert_config.json`: `max_seq_length`, `do_lower_case` …
         settings: Arguments of `write_settings`.
-        roberta: Whether the model is a RoBERTa.
-        **model: Arguments of `write_bert` or `write_roberta`.
+        make: What writes the model: `write_bert` (the default), `write_roberta`, `write_bare`.
+        **model: Its arguments.
     """
-    (write_roberta if roberta else write_bert)(path, **model)
+    (make or write_bert)(path, **model)
     transformer = "MLMTransformer" if names == "old" else "Transformer"
     _dump(
         path / "modules.json",
@@ -252,6 +299,7 @@ def write_router(
     module: Mapping[str, Any] | None = None,
     settings: Mapping[str, Any] | None = None,
     parameters: Mapping[str, Any] | None = None,
+    make: Callable[..., Path] | None = None,
     **model: Any,
 ) -> Path:
     """An asymmetric SparseEncoder folder: a Router with a table for queries.
@@ -267,7 +315,8 @@ def write_router(
         module: As in `write_symmetric`, of the documents' transformer.
         settings: Arguments of `write_settings`.
         parameters: Of the Router: `route_mappings` …
-        **model: Arguments of `write_bert`.
+        make: As in `write_symmetric`.
+        **model: Its arguments.
     """
     transformer = "MLMTransformer" if names == "old" else "Transformer"
     steps = {
@@ -276,7 +325,7 @@ def write_router(
         "document_1_SpladePooling": "SpladePooling",
     }
     table, document, pooling = (path / step for step in steps)
-    write_bert(document, **model)
+    (make or write_bert)(document, **model)
     write_transformer_settings(document, names, module)
     write_pooling(pooling, pool, activation, names)
     write_bert_tokenizer(table, limit=query_limit)
@@ -295,9 +344,15 @@ def write_router(
     return path
 
 
-def write_idf(path: Path, *, weights: Mapping[str, float] | None = None, **model: Any) -> Path:
+def write_idf(
+    path: Path,
+    *,
+    weights: Mapping[str, float] | None = None,
+    make: Callable[..., Path] | None = None,
+    **model: Any,
+) -> Path:
     """A plain folder with an `idf.json`, as OpenSearch publishes its doc-only models."""
-    write_bert(path, **model)
+    (make or write_bert)(path, **model)
     named = weights if weights is not None else dict(zip(bert_vocabulary(), random_table(), strict=True))
     _dump(path / "idf.json", named)
     return path
@@ -318,10 +373,7 @@ def write_table(path: Path, weights: Sequence[float], *, idf: bool = False) -> N
         _dump(path / "idf.json", dict(zip(bert_vocabulary(), weights, strict=True)))
         _dump(path / "config.json", {"frozen": True, "path": "idf.json"})
         return
-    import torch
-    from safetensors.torch import save_file
-
-    save_file({"weight": torch.tensor(list(weights))}, path / "model.safetensors")
+    write_tensors(path / "model.safetensors", {"weight": list(weights)})
     _dump(path / "config.json", {"frozen": False})
 
 

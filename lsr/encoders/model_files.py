@@ -206,6 +206,21 @@ def _tensor(file: Path, entry: Mapping[str, Any], base: int, size: int) -> Tenso
     return Tensor(file, dtype, shape, base + begin)
 
 
+def write_tensors(file: Path, tensors: Mapping[str, NDArray[np.float32]]) -> None:
+    """Write float32 arrays as a safetensors file."""
+    header, offset = {}, 0
+    for name, array in tensors.items():
+        end = offset + 4 * array.size
+        header[name] = {"dtype": "F32", "shape": list(array.shape), "data_offsets": [offset, end]}
+        offset = end
+    head = json.dumps(header).encode("utf-8")
+    head += b" " * (-len(head) % 8)  # the numbers begin at a multiple of eight
+    with file.open("wb") as stream:
+        stream.write(len(head).to_bytes(8, "little") + head)
+        for array in tensors.values():
+            stream.write(np.ascontiguousarray(array, "<f4").tobytes())
+
+
 def content_hash(file: Path) -> str:
     """SHA-256 of a file, hexadecimal."""
     with file.open("rb") as stream:

@@ -160,6 +160,8 @@ def read_sparse_folder(path: Path) -> SparseFolder:
         ways = chains(path)
         document = _model_side(path, ways.document, "document")
         query = _query_side(path, ways.query, document)
+        if isinstance(query, ModelSide) and query == document:
+            query = document
     else:
         document = _plain_side(path)
         query = _table_of_plain(path, document) or document

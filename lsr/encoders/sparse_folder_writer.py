@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lsr.encoders.folder_settings import OWN_KEY, SETTINGS, FolderSettings
-from lsr.encoders.model_files import read_json_if_there, weight_files
+from lsr.encoders.model_files import read_json_if_there, weight_files, write_tensors
 from lsr.encoders.sparse_folder import (
     Activation,
     ModelSide,
@@ -235,12 +235,10 @@ def _state_class(path: Path, *, bert: bool) -> None:
 
 def _write_table(path: Path, weights: NDArray[np.float32], limit: int | None) -> None:
     """The table as sentence-transformers reads it: an entry for each token of the tokenizer beside it."""
-    from safetensors.numpy import save_file
-
     count = len(Tokeniser(path, NO_LIMIT).vocabulary)
     fitted = np.zeros(count, np.float32)
     fitted[: len(weights)] = weights[:count]
-    save_file({"weight": fitted}, path / "model.safetensors")
+    write_tensors(path / "model.safetensors", {"weight": fitted})
     if limit is not None and limit != NO_LIMIT:
         stated = read_json_if_there(path / "tokenizer_config.json")
         _dump(path / "tokenizer_config.json", {**stated, "model_max_length": limit})
