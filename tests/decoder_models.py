@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
+
+import numpy as np
+
+from lsr.encoders.decoder_folder import DecoderSettings
 
 TEXTS = (
     "vaccines train the immune system",
@@ -75,3 +80,55 @@ def add_lora(model: Any, *, rank: int = 4, seed: int = 1) -> Any:
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.2)
     return adapted
+
+
+def write_tiny(
+    path: Path,
+    *,
+    model: Any = None,
+    adapter: Any = None,
+    tokenizer: Any = None,
+    query_table: Any = None,
+    **settings: Any,
+) -> Any:
+    """A decoder's folder; keywords besides its parts are settings."""
+    from lsr.encoders.decoder_writer import write_decoder_folder
+
+    return write_decoder_folder(
+        path,
+        model=make_model() if model is None else model,
+        tokenizer=tokenizer or make_tokenizer(),
+        settings=DecoderSettings(**{"max_length": 32, **settings}),
+        adapter=adapter,
+        query_table=query_table,
+    )
+
+
+def load_tiny(path: Path) -> Any:
+    """The encoder of a folder, on the CPU."""
+    from lsr.encoders.decoder import load_decoder_encoder
+
+    return load_decoder_encoder(path, device="cpu")
+
+
+def run_tiny(folder: Any, **options: Any) -> Any:
+    """The backend of a folder that was read, on the CPU."""
+    from lsr.encoders.decoder import DecoderBackend
+
+    return DecoderBackend(folder, device="cpu", **options)
+
+
+def dense_rows(rows: Any, width: int) -> Any:
+    """Sparse rows, checked, as float32 [n, width]."""
+    matrix = np.zeros((len(rows), width), np.float32)
+    for i, (columns, weights) in enumerate(rows):
+        assert (np.diff(columns) > 0).all() and (weights > 0).all()
+        matrix[i, columns] = weights
+    return matrix
+
+
+def decoder_of(model: Any, attention: Any, **settings: Any) -> Any:
+    """A model with its sparse head over 32 columns."""
+    from lsr.encoders.decoder_model import SparseDecoder
+
+    return SparseDecoder(model, DecoderSettings(attention=attention, **settings), columns=32)

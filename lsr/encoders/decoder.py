@@ -17,7 +17,6 @@ from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lsr.encoders.batching import batches_by_length
@@ -28,10 +27,11 @@ from lsr.encoders.decoder_weights import AdapterUse, load_model
 from lsr.encoders.neural import NeuralEncoder, NeuralModel, TextSide
 from lsr.encoders.plan import check_memory, plan_architecture
 from lsr.encoders.plan_architecture import read_architecture
-from lsr.encoders.protocol import Encoder
+from lsr.encoders.processor import has_bfloat16
 from lsr.encoders.rows import Row, RowLimits
 from lsr.encoders.table_queries import TableQueries
 from lsr.encoders.tokens import Tokeniser
+from lsr.encoders.torch_backend import sparse_rows
 from lsr.errors import InputError, UnsupportedError
 
 Role = Literal["document", "query"]
@@ -53,7 +53,8 @@ class DecoderBackend:
         folder: The model's folder.
         role: Whose prompt rows begin with.
         device: `"auto"`, `"cpu"`, `"cuda"`, or another torch device.
-        precision: `"auto"` for the folder's type, `"fast"` for bfloat16, or a type by name.
+        precision: `"auto"` for the folder's type, but bfloat16 on a GPU where that is float32; `"fast"` for
+            bfloat16 on a CPU too if it has the instructions; or a type by name.
         adapter: `"merged"` to encode, `"unmerged"` to train.
 
     Raises:
@@ -114,25 +115,52 @@ class DecoderBackend:
             n pairs: columns int32 [m] ascending, weights float32 [m] above 0.
         """
         laid = [self.layout.lay_out(row) for row in rows]
-        found: list[Row] = [_EMPTY] * len(rows)
-        most = max(_OUTPUT_ENTRIES // max(self.dimension, 1), 1)
+        found: list[Row] = [_NOTHING] * len(rows)
+        full = [i for i, text in enumerate(laid) if text.stop > text.start]
+        waiting = [[full[i] for i in batch] for batch in self._batches([len(laid[i].ids) for i in full])]
         training = self.decoder.training
         self.decoder.eval()
         try:
-            with torch.inference_mode():
-                for batch in batches_by_length([len(text.ids) for text in laid], tokens=self._tokens()):
-                    for start in range(0, len(batch), most):
-                        self._encode_batch(batch[start : start + most], laid, found)
+            while waiting:
+                numbers = waiting.pop(0)
+                encoded = self._encode_batch([laid[i] for i in numbers])
+                if encoded is None:
+                    # The batch is freed by now; an exception would keep its tensors alive.
+                    waiting[:0] = self._halve(numbers, laid)
+                    continue
+                for i, row in zip(numbers, encoded, strict=True):
+                    found[i] = row
         finally:
             self.decoder.train(training)
         return found
 
-    def _encode_batch(self, batch: NDArray[np.int64], laid: Sequence[LaidOut], found: list[Row]) -> None:
-        numbers = [int(i) for i in batch if laid[int(i)].stop > laid[int(i)].start]
-        if numbers:
-            weights = self.decoder(*self._tensors([laid[i] for i in numbers]))
-            for i, row in zip(numbers, sparse_rows(weights), strict=True):
-                found[i] = row
+    def _batches(self, lengths: Sequence[int]) -> list[list[int]]:
+        most = max(_OUTPUT_ENTRIES // max(self.dimension, 1), 1)
+        tokens = _TOKENS.get(_kind(self.device), _TOKENS["cpu"])
+        return [
+            batch[start : start + most].tolist()
+            for batch in batches_by_length(lengths, tokens=tokens)
+            for start in range(0, len(batch), most)
+        ]
+
+    def _encode_batch(self, texts: Sequence[LaidOut]) -> list[Row] | None:
+        """Sparse rows of one batch, or None if the device has not the memory."""
+        try:
+            with torch.inference_mode():
+                return sparse_rows(self.decoder(*self._tensors(texts)).float())
+        except torch.OutOfMemoryError:
+            return None
+
+    def _halve(self, numbers: list[int], laid: Sequence[LaidOut]) -> list[list[int]]:
+        if _kind(self.device) == "cuda":
+            torch.cuda.empty_cache()
+        if len(numbers) == 1:
+            raise InputError(
+                f"A text of {len(laid[numbers[0]].ids)} tokens does not fit into the free memory of "
+                f"{self.device}; close what else uses it, or set max_length lower."
+            )
+        half = len(numbers) // 2
+        return [numbers[:half], numbers[half:]]
 
     def _tensors(self, texts: Sequence[LaidOut]) -> tuple[Tensor, Tensor, Tensor]:
         tensors = [torch.from_numpy(array) for array in self.layout.collate(texts)]
@@ -141,20 +169,8 @@ class DecoderBackend:
         ids, real, pooled = (tensor.to(self.device, non_blocking=True) for tensor in tensors)
         return ids, real, pooled
 
-    def _tokens(self) -> int:
-        return _TOKENS.get(_kind(self.device), _TOKENS["cpu"])
 
-
-_EMPTY: Row = (np.empty(0, np.int32), np.empty(0, np.float32))
-
-
-def sparse_rows(weights: Tensor) -> list[Row]:
-    """The non-zero entries of each row of a dense [B, columns] tensor, on the CPU."""
-    rows, columns = torch.nonzero(weights, as_tuple=True)
-    values = weights[rows, columns].float().cpu().numpy()
-    ends = np.cumsum(torch.bincount(rows, minlength=len(weights)).cpu().numpy())[:-1]
-    ids = columns.to(torch.int32).cpu().numpy()
-    return list(zip(np.split(ids, ends), np.split(values, ends), strict=True))
+_NOTHING: Row = (np.empty(0, np.int32), np.empty(0, np.float32))
 
 
 def layout_of(settings: DecoderSettings, tokeniser: Tokeniser, role: Role) -> Layout:
@@ -176,7 +192,7 @@ def load_decoder_encoder(
     device: str = "auto",
     precision: str = "auto",
     base: str | Path | None = None,
-) -> Encoder:
+) -> NeuralEncoder:
     """Load a decoder's folder as an encoder.
 
     Args:
@@ -232,19 +248,15 @@ def _kind(device: str) -> str:
 
 
 def _dtype(precision: str, settings: DecoderSettings, device: str) -> str:
+    on_gpu = device.startswith("cuda")
     if precision == "auto":
-        return settings.dtype
+        return "bfloat16" if on_gpu and settings.dtype == "float32" else settings.dtype
     if precision == "fast":
-        # Without bfloat16 units a processor is several times slower in it than in float32.
-        return "bfloat16" if device.startswith("cuda") or _cpu_has_bfloat16() else settings.dtype
+        # Without bfloat16 instructions a processor is several times slower in it than in float32.
+        return "bfloat16" if on_gpu or has_bfloat16() else settings.dtype
     if precision in ("float32", "float16", "bfloat16"):
         return precision
     raise InputError(f"precision={precision!r} is not one of auto, fast, float32, bfloat16, float16.")
-
-
-def _cpu_has_bfloat16() -> bool:
-    probe = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-    return bool(probe()) if probe is not None else False
 
 
 def _check_fit(folder: DecoderFolder, dtype: str, device: str) -> None:

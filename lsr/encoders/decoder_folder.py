@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lsr.encoders.model_files import content_hash, hash_of, inside, read_object, read_tensors, weight_files
-from lsr.errors import InputError, InputFileError, MissingExtraError
+from lsr.errors import InputError, InputFileError
 
 CONFIG = "lsr_decoder.json"
 FORMAT = 1
@@ -254,7 +254,9 @@ def _read_config(path: Path) -> tuple[DecoderSettings, dict[str, Any]]:
 def _find_base(path: Path, stated: Mapping[str, Any], given: str | Path | None) -> Path:
     if given is not None:
         if str(given).startswith("hf:"):
-            return _download(str(given)[3:])
+            from lsr.encoders.hub import fetch_model
+
+            return fetch_model(str(given))
         if not Path(given).is_dir():
             raise InputFileError(f"There is no folder {given} with the base model of {path}.")
         return Path(given)
@@ -263,16 +265,3 @@ def _find_base(path: Path, stated: Mapping[str, Any], given: str | Path | None) 
             f"The base model of {path} lies elsewhere; say where with base=FOLDER (or base='hf:org/name')."
         )
     return inside(path, stated["base"], stated_in=path / CONFIG)
-
-
-def _download(name: str) -> Path:
-    try:
-        from huggingface_hub import snapshot_download
-    except ImportError:
-        raise MissingExtraError("Loading a base model from the hub", "torch") from None
-    try:
-        return Path(snapshot_download(name, allow_patterns=["config.json", "*.safetensors", "*.index.json"]))
-    except Exception as error:  # many kinds: no network, no such model, no permission, a full disk
-        raise InputError(
-            f"hf:{name} could not be fetched ({type(error).__name__}); give base= a folder instead."
-        ) from error

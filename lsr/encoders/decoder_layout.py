@@ -65,8 +65,8 @@ class Layout:
             >>> Layout(echo=True, leading=1, trailing=1, prompt=(7,)).lay_out([1, 7, 8, 9, 2])
             LaidOut(ids=(1, 7, 8, 9, 8, 9, 2), start=4, stop=6)
         """
-        end = max(len(row) - self.trailing, self.leading)
         begin = min(self.leading, len(row))
+        end = max(len(row) - self.trailing, begin)
         for token in self.prompt:
             if begin >= end or row[begin] != token:
                 break

@@ -167,8 +167,12 @@ def sees_ahead(body: torch.nn.Module, mask: torch.Tensor) -> bool:
     """
     device = body.get_input_embeddings().weight.device
     rows = [torch.tensor([[0, 1, last]], device=device) for last in (2, 3)]
-    with torch.no_grad():
-        states = [
-            body(input_ids=row, attention_mask=mask, use_cache=False).last_hidden_state[0, 0] for row in rows
-        ]
+    try:
+        with torch.no_grad():
+            states = [
+                body(input_ids=row, attention_mask=mask, use_cache=False).last_hidden_state[0, 0]
+                for row in rows
+            ]
+    except (RuntimeError, ValueError, TypeError, IndexError):
+        return False  # a model that takes no mask of four dimensions, as those without attention
     return not torch.equal(states[0], states[1])
