@@ -46,8 +46,20 @@ def make(folder: Path, name: str) -> None:
 def write_answers(folder: Path) -> None:
     """`answers.json` for the indexes of one format."""
     answers = {path.stem: _answers(path) for path in sorted(folder.glob("*.lsr"))}
-    text = json.dumps(answers, indent=1, ensure_ascii=False) + "\n"
-    (folder / "answers.json").write_text(text, encoding="utf-8")
+    parts = [f"{json.dumps(name)}: {_on_lines(value)}" for name, value in answers.items()]
+    (folder / "answers.json").write_text("{\n" + ",\n".join(parts) + "\n}\n", encoding="utf-8")
+
+
+def _on_lines(answers: dict[str, Any]) -> str:
+    """A document a line and a query a line, so that a change of one shows as one."""
+    parts = []
+    for key, value in answers.items():
+        if key in ("documents", "queries"):
+            lines = ",\n".join("   " + json.dumps(item, ensure_ascii=False) for item in value)
+            parts.append(f"  {json.dumps(key)}: [\n{lines}\n  ]")
+        else:
+            parts.append(f"  {json.dumps(key)}: {json.dumps(value)}")
+    return "{\n" + ",\n".join(parts) + "\n }"
 
 
 def _answers(path: Path) -> dict[str, Any]:
