@@ -143,8 +143,8 @@ def _saved_module(module: nn.Module) -> nn.Module:
     copies = getattr(module, "modules_to_save", None)
     if not copies:
         return module
-    active: nn.Module = copies[module.active_adapters[0]]
-    return active
+    trained: nn.Module = next(iter(copies.values()))  # a folder has one adapter
+    return trained
 
 
 def allow_both_directions(model: torch.nn.Module) -> None:
