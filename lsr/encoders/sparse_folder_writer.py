@@ -94,19 +94,16 @@ def write_sparse_folder(
         _check_table(query_table, model.config.vocab_size)
     with _pending(target) as root:
         document = root if query_table is None else root / "document_0_MLMTransformer"
-        model.save_pretrained(document, safe_serialization=True)
-        _save_tokenizer(tokenizer, document)
-        (document / "generation_config.json").unlink(missing_ok=True)
-        _dump(document / "sentence_bert_config.json", {"max_seq_length": max_length, "do_lower_case": False})
-        steps = ["document_0_MLMTransformer", "document_1_SpladePooling"]
+        _save_model(document, model, tokenizer, max_length)
         if query_table is None:
             _write_pooling(root / "1_SpladePooling", pool, activation)
             _write_symmetric_modules(root)
         else:
-            _write_pooling(root / steps[1], pool, activation)
-            _save_tokenizer(tokenizer, root / "query_0_SparseStaticEmbedding")
-            _write_table(root / "query_0_SparseStaticEmbedding", query_table, max_length)
-            _write_router(root, query=["query_0_SparseStaticEmbedding"], document=steps)
+            table, pooling = root / "query_0_SparseStaticEmbedding", root / "document_1_SpladePooling"
+            _write_pooling(pooling, pool, activation)
+            _save_tokenizer(tokenizer, table)
+            _write_table(table, query_table, max_length)
+            _write_router(root, query=[table.name], document=[document.name, pooling.name])
         _write_settings(root, settings, target.name)
     return read_sparse_folder(target)
 
@@ -179,6 +176,13 @@ def _check_table(table: NDArray[np.float32], dimension: int) -> None:
             f"query_table has the shape {np.shape(table)} or weights that are not finite; give {dimension} "
             "finite weights, one for each row of the model's output matrix."
         )
+
+
+def _save_model(path: Path, model: Any, tokenizer: Any, max_length: int | None) -> None:
+    model.save_pretrained(path, safe_serialization=True)
+    (path / "generation_config.json").unlink(missing_ok=True)
+    _save_tokenizer(tokenizer, path)
+    _dump(path / "sentence_bert_config.json", {"max_seq_length": max_length, "do_lower_case": False})
 
 
 def _save_tokenizer(tokenizer: Any, path: Path) -> None:
