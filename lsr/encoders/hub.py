@@ -22,12 +22,18 @@ def fetch_model(name: str) -> Path:
     from huggingface_hub import snapshot_download
 
     model, _, revision = name.removeprefix("hf:").partition("@")
-    options = {"allow_patterns": list(_WANTED), "ignore_patterns": list(_UNWANTED)}
     try:
-        return Path(snapshot_download(model, revision=revision or None, **options))
+        return Path(
+            snapshot_download(
+                model,
+                revision=revision or None,
+                allow_patterns=list(_WANTED),
+                ignore_patterns=list(_UNWANTED),
+            )
+        )
     except Exception as error:  # the library raises errors of several libraries below it
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise InputError(
-            f"{name} could not be fetched from the hub ({reason.rstrip('.')}); check the name and the network, "
-            "or give the folder of a copy."
+            f"{name} could not be fetched from the hub ({reason.rstrip('.')}); "
+            "check its name and the network, or give the folder of a copy."
         ) from error

@@ -81,7 +81,9 @@ def _load_folder(path: Path, device: Device, precision: Precision, *, reference:
     if (path / "lsr_decoder.json").is_file():
         from lsr.encoders.decoder import load_decoder_encoder
 
-        return load_decoder_encoder(path, device=device, precision=precision)
+        decoder = load_decoder_encoder(path, device=device, precision=precision)
+        decoder.reference = reference or decoder.reference
+        return decoder
     from lsr.encoders.sparse_folder import is_sparse_folder, read_sparse_folder
     from lsr.encoders.sparse_loading import load_sparse_encoder
 

@@ -59,7 +59,7 @@ def graph_bytes(
         pass
     _LOG.info("Converting %s to ONNX (%s), once.", side.path, arithmetic)
     graph = build_graph(read_masked_lm(side.path, side.config), options, arithmetic=arithmetic)
-    data = graph.SerializeToString()
+    data = bytes(graph.SerializeToString())
     _keep(file, data)
     return data
 

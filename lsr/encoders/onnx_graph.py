@@ -25,7 +25,7 @@ from lsr.encoders.onnx_weights import Layer, Linear, MaskedLM, Norm
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-VERSION = 1
+VERSION = 2
 """Part of the key under which a converted graph is cached."""
 
 Arithmetic = Literal["float32", "int8", "int7"]
@@ -81,12 +81,15 @@ class _Builder:
 
     # Pieces of a graph
 
-    def add(self, kind: str, inputs: Sequence[str], *, outputs: int = 1, **attributes: Any) -> Any:
+    def add(self, kind: str, inputs: Sequence[str], **attributes: Any) -> str:
+        return self.add_many(kind, inputs, 1, **attributes)[0]
+
+    def add_many(self, kind: str, inputs: Sequence[str], outputs: int, **attributes: Any) -> list[str]:
         from onnx import helper
 
         names = [f"{kind}_{len(self.nodes)}_{i}" for i in range(outputs)]
         self.nodes.append(helper.make_node(kind, list(inputs), names, **attributes))
-        return names[0] if outputs == 1 else names
+        return names
 
     def constant(self, value: NDArray[Any], name: str = "") -> str:
         from onnx import numpy_helper
@@ -122,17 +125,17 @@ class _Builder:
 
     def quantised(self, x: str) -> tuple[str, str, str]:
         if x not in self._quantised:
-            values, step, zero = self.add("DynamicQuantizeLinear", [x], outputs=3)
+            values, step, zero = self.add_many("DynamicQuantizeLinear", [x], 3)
             self._quantised[x] = (values, step, zero)
         return self._quantised[x]
 
     def norm(self, x: str, norm: Norm, epsilon: float) -> str:
         inputs = [x, self.constant(norm.weight), self.constant(norm.bias)]
-        return self.add("LayerNormalization", inputs, axis=-1, epsilon=epsilon)  # type: ignore[no-any-return]
+        return self.add("LayerNormalization", inputs, axis=-1, epsilon=epsilon)
 
     def activation(self, x: str, kind: str) -> str:
         if kind == "relu":
-            return self.add("Relu", [x])  # type: ignore[no-any-return]
+            return self.add("Relu", [x])
         if kind == "gelu":
             inner = self.add("Erf", [self.add("Div", [x, self.number(float(np.sqrt(2)))])])
         else:
@@ -140,7 +143,7 @@ class _Builder:
             scaled = self.add("Mul", [self.add("Add", [x, cube]), self.number(float(np.sqrt(2 / np.pi)))])
             inner = self.add("Tanh", [scaled])
         gate = self.add("Add", [inner, self.number(1.0)])
-        return self.add("Mul", [self.add("Mul", [x, gate]), self.number(0.5)])  # type: ignore[no-any-return]
+        return self.add("Mul", [self.add("Mul", [x, gate]), self.number(0.5)])
 
     # The model
 
@@ -154,7 +157,7 @@ class _Builder:
         return self.finish()
 
     def length(self, *, axis: int) -> str:
-        return self.add("Gather", [self.add("Shape", ["input_ids"]), self.integers(axis)])  # type: ignore[no-any-return]
+        return self.add("Gather", [self.add("Shape", ["input_ids"]), self.integers(axis)])
 
     def embeddings(self, model: MaskedLM) -> str:
         words = self.add("Gather", [self.constant(model.words), "input_ids"])
@@ -171,7 +174,7 @@ class _Builder:
         return self.norm(whole, layer.output_norm, model.epsilon)
 
     def attention(self, qkv: str, heads: int) -> str:
-        parts = self.add("Split", [qkv], outputs=3, axis=-1)
+        parts = self.add_many("Split", [qkv], 3, axis=-1)
         shape = self.integers(0, 0, heads, -1)
         query, key, value = (
             self.add("Transpose", [self.add("Reshape", [part, shape])], perm=perm)
@@ -180,7 +183,7 @@ class _Builder:
         shares = self.add("Softmax", [self.add("MatMul", [query, key])], axis=-1)
         context = self.add("MatMul", [shares, value])
         together = self.add("Transpose", [context], perm=[0, 2, 1, 3])
-        return self.add("Reshape", [together, self.integers(0, 0, -1)])  # type: ignore[no-any-return]
+        return self.add("Reshape", [together, self.integers(0, 0, -1)])
 
     # The head
 
@@ -207,7 +210,7 @@ class _Builder:
             parts.append(self.add("ReduceMax", [products], axes=[1], keepdims=0))
         shape = self.integers(-1, _GROUPS, weight.shape[1])
         groups = self.add("Reshape", [self.add("Concat", parts, axis=-1), shape])
-        largest = self.add("Max", self.add("Split", [groups], outputs=_GROUPS, axis=1))
+        largest = self.add("Max", self.add_many("Split", [groups], _GROUPS, axis=1))
         largest = self.add("Squeeze", [largest, self.integers(1)])
         if steps:
             scale = self.add("Concat", steps, axis=-1)
@@ -229,7 +232,7 @@ class _Builder:
         last = self.add("Sub", [length, self.integers(1)])
         places = self.add("Min", [self.add("Range", [zero, filled, one]), last])
         shape = self.add("Concat", [self.integers(-1), each, self.integers(width)], axis=0)
-        return self.add("Reshape", [self.add("Gather", [hidden, places], axis=1), shape])  # type: ignore[no-any-return]
+        return self.add("Reshape", [self.add("Gather", [hidden, places], axis=1), shape])
 
     def pool_sum(
         self, hidden: str, weight: NDArray[np.float32], bias: NDArray[np.float32], options: HeadOptions
@@ -239,7 +242,7 @@ class _Builder:
             part = Linear(weight[:, start : start + _PART], bias[start : start + _PART])
             weights = self.logarithm(self.linear(hidden, part), options)
             parts.append(self.add("ReduceSum", [weights, self.integers(1)], keepdims=0))
-        return self.add("Concat", parts, axis=-1)  # type: ignore[no-any-return]
+        return self.add("Concat", parts, axis=-1)
 
     def logarithm(self, x: str, options: HeadOptions) -> str:
         x = self.add("Relu", [x])
@@ -249,7 +252,7 @@ class _Builder:
 
     def outputs(self, dense: str, kept: NDArray[np.int64] | None) -> None:
         found = self.add("NonZero", [dense])
-        rows, columns = self.add("Split", [found], outputs=2, axis=0)
+        rows, columns = self.add_many("Split", [found], 2, axis=0)
         places = self.add("Transpose", [found], perm=[1, 0])
         self.name(self.add("GatherND", [dense, places]), "weights")
         self.name(self.add("Squeeze", [rows, self.integers(0)]), "rows")

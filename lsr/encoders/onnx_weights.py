@@ -225,5 +225,6 @@ def _layers(layer: Callable[[int], Layer], count: int) -> tuple[Layer, ...]:
 def _decoder(tensors: _Tensors, words: Array, name: str, bias: str) -> Linear:
     """The last product; a tied one is not stored apart from the embeddings."""
     weight = tensors(f"{name}.weight") if f"{name}.weight" in tensors else words
-    found = bias if bias in tensors else f"{name}.bias"
+    # Where both are stored and differ, the product's own counts, as in transformers.
+    found = f"{name}.bias" if f"{name}.bias" in tensors else bias
     return Linear(np.ascontiguousarray(weight.T), tensors(found))

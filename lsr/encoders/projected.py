@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lsr.encoders.folder import ModelFolder
-from lsr.encoders.lexical import LexicalVector, LookupEncoder, join_rows, join_surfaces
+from lsr.encoders.lexical import LexicalVector, LookupEncoder, join_surfaces
 from lsr.encoders.onnx import OnnxBody
+from lsr.encoders.rows import join_rows
 from lsr.types import SparseBatch
 
 _BLOCK = 256

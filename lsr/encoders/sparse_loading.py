@@ -93,7 +93,5 @@ def _converted(folder: SparseFolder, side: ModelSide, precision: Precision) -> B
     arithmetic: Arithmetic = "float32"
     if precision == "fast":
         arithmetic = "int8" if has_8_bit_products() else "int7"
-    graph = graph_bytes(
-        side, fingerprint=folder.fingerprint, excluded=folder.excluded, arithmetic=arithmetic
-    )
+    graph = graph_bytes(side, fingerprint=folder.fingerprint, excluded=folder.excluded, arithmetic=arithmetic)
     return OnnxBackend(graph, arithmetic=arithmetic)
