@@ -4,7 +4,7 @@ The peer is `sentence_transformers.SparseEncoder` in float32 on PyTorch, the bat
 All systems encode the same real texts (pages of the demo corpus, or `--corpus`, joined until each has
 `--tokens` words), on the same number of threads, each cut at that many tokens. Rounds go through the
 systems in turn; a figure is the median of its rounds, and a ratio the median of the ratios within the
-rounds. With `--quality`, NDCG@10 of each system on BEIR folders: exact float inner products of its own document and
+rounds. With `--quality`, NDCG@10 of each system on BEIR folders: exact float products of its own document and
 query vectors. Peak memory is of a process of its own that loads one system and encodes.
 
     python benchmarks/encode.py MODEL_FOLDER --tokens 128 --tokens 256 --threads 1
@@ -103,7 +103,8 @@ def make_backend(folder, system: str, threads: int):
         torch.set_num_threads(threads)
         return TorchBackend(side, device="cuda" if system.endswith("cuda") else "cpu")
     arithmetic = "int8" if system.endswith("int8") else "float32"
-    graph = graph_bytes(side, fingerprint=folder.fingerprint, arithmetic=arithmetic)
+    masked = system.startswith("openvino")
+    graph = graph_bytes(side, fingerprint=folder.fingerprint, arithmetic=arithmetic, masked=masked)
     if system.startswith("onnx"):
         from lsr.encoders.onnx_backend import OnnxBackend
 

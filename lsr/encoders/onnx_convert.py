@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import tempfile
+from dataclasses import astuple
 from pathlib import Path
 
 from lsr.cache import cache_root
@@ -31,7 +32,12 @@ def can_convert(side: ModelSide) -> bool:
 
 
 def graph_bytes(
-    side: ModelSide, *, fingerprint: str, excluded: tuple[int, ...] = (), arithmetic: Arithmetic = "float32"
+    side: ModelSide,
+    *,
+    fingerprint: str,
+    excluded: tuple[int, ...] = (),
+    arithmetic: Arithmetic = "float32",
+    masked: bool = False,
 ) -> bytes:
     """The graph of a side, from the cache or converted now.
 
@@ -40,6 +46,7 @@ def graph_bytes(
         fingerprint: Of the folder that it belongs to.
         excluded: Columns that are not computed.
         arithmetic: See `onnx_graph.build_graph`.
+        masked: Whether the graph takes a mask.
 
     Returns:
         A serialised ONNX model without external data.
@@ -48,7 +55,7 @@ def graph_bytes(
         InputError: The folder is damaged.
         MissingExtraError: The package onnx is not installed.
     """
-    options = HeadOptions(pool=side.pool, activation=side.activation, excluded=excluded)
+    options = HeadOptions(side.pool, side.activation, excluded, masked)
     file = _cache_file(side, fingerprint, options, arithmetic)
     try:
         stored = file.read_bytes()
@@ -65,8 +72,8 @@ def graph_bytes(
 
 
 def _cache_file(side: ModelSide, fingerprint: str, options: HeadOptions, arithmetic: Arithmetic) -> Path:
-    facts = [VERSION, fingerprint, side.path.name, options.pool, options.activation, options.excluded]
-    key = hashlib.sha256(json.dumps([*facts, arithmetic]).encode("utf-8")).hexdigest()[:32]
+    facts = [VERSION, fingerprint, side.path.name, arithmetic, *astuple(options)]
+    key = hashlib.sha256(json.dumps(facts).encode("utf-8")).hexdigest()[:32]
     return cache_root() / "onnx" / f"{key}.bin"
 
 

@@ -1,7 +1,7 @@
 """A masked language model and its whole sparse head as one ONNX graph, built without PyTorch.
 
-Input: `input_ids` int64 [B, L], B texts of the same length, so that nothing is padded and nothing masked.
-Outputs, the non-zero weights of all rows in order: `rows` int64 [m], `columns` int64 [m], `weights`
+Input: `input_ids` int64 [B, L], B texts of the same length, so that nothing is padded and nothing masked;
+a masked graph has `attention_mask` int64 [B, L] beside it, and texts are padded on the right. Outputs, the non-zero weights of all rows in order: `rows` int64 [m], `columns` int64 [m], `weights`
 float32 [m].
 
 The head never holds [B, L, V]. The vocabulary is cut into parts that fit a processor's cache; each part is
@@ -25,7 +25,7 @@ from lsr.encoders.onnx_weights import Layer, Linear, MaskedLM, Norm
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-VERSION = 2
+VERSION = 3
 """Part of the key under which a converted graph is cached."""
 
 Arithmetic = Literal["float32", "int8", "int7"]
@@ -44,11 +44,13 @@ class HeadOptions:
         pool: `"max"` or `"sum"` over the tokens.
         activation: `"relu"`: log(1 + relu(x)); `"log1p_relu"`: log(1 + log(1 + relu(x))).
         excluded: Columns that are not computed.
+        masked: Whether the graph takes a mask.
     """
 
     pool: str = "max"
     activation: str = "relu"
     excluded: tuple[int, ...] = ()
+    masked: bool = False
 
 
 def build_graph(
@@ -69,15 +71,18 @@ def build_graph(
     Raises:
         MissingExtraError: The package onnx is not installed.
     """
-    return _Builder(arithmetic).build(model, options or HeadOptions())
+    options = options or HeadOptions()
+    return _Builder(arithmetic, options.masked).build(model, options)
 
 
 @dataclass(slots=True)
 class _Builder:
     arithmetic: Arithmetic
+    masked: bool
     nodes: list[Any] = field(default_factory=list)
     constants: dict[str, Any] = field(default_factory=dict)
     _quantised: dict[str, tuple[str, str, str]] = field(default_factory=dict)
+    _away: str = ""
 
     # Pieces of a graph
 
@@ -180,10 +185,21 @@ class _Builder:
             self.add("Transpose", [self.add("Reshape", [part, shape])], perm=perm)
             for part, perm in zip(parts, ([0, 2, 1, 3], [0, 2, 3, 1], [0, 2, 1, 3]), strict=True)
         )
-        shares = self.add("Softmax", [self.add("MatMul", [query, key])], axis=-1)
+        scores = self.add("MatMul", [query, key])
+        if self.masked:
+            scores = self.add("Add", [scores, self.away()])
+        shares = self.add("Softmax", [scores], axis=-1)
         context = self.add("MatMul", [shares, value])
         together = self.add("Transpose", [context], perm=[0, 2, 1, 3])
         return self.add("Reshape", [together, self.integers(0, 0, -1)])
+
+    def away(self) -> str:
+        """-1e9 where a text is padded: float32 [B, 1, 1, L]."""
+        if not self._away:
+            mask = self.add("Cast", [self.add("Unsqueeze", ["attention_mask", self.integers(1, 2)])], to=1)
+            absent = self.add("Sub", [self.number(1.0), mask])
+            self._away = self.add("Mul", [absent, self.number(-1e9)])
+        return self._away
 
     # The head
 
@@ -198,6 +214,11 @@ class _Builder:
     def pool_max(
         self, hidden: str, weight: NDArray[np.float32], bias: NDArray[np.float32], options: HeadOptions
     ) -> str:
+        if self.masked:
+            # A padded position repeats its text's first token, which changes no maximum.
+            mask = self.add("Cast", [self.add("Unsqueeze", ["attention_mask", self.integers(2)])], to=9)
+            first = self.add("Slice", [hidden, self.integers(0), self.integers(1), self.integers(1)])
+            hidden = self.add("Where", [mask, hidden, first])
         hidden = self.grouped(hidden, weight.shape[0])
         parts, steps = [], []
         for start in range(0, weight.shape[1], _PART):
@@ -241,6 +262,9 @@ class _Builder:
         for start in range(0, weight.shape[1], _PART):
             part = Linear(weight[:, start : start + _PART], bias[start : start + _PART])
             weights = self.logarithm(self.linear(hidden, part), options)
+            if self.masked:
+                mask = self.add("Unsqueeze", ["attention_mask", self.integers(2)])
+                weights = self.add("Mul", [weights, self.add("Cast", [mask], to=1)])
             parts.append(self.add("ReduceSum", [weights, self.integers(1)], keepdims=0))
         return self.add("Concat", parts, axis=-1)
 
@@ -275,7 +299,10 @@ class _Builder:
         graph = helper.make_graph(
             self.nodes,
             "lsr",
-            [info("input_ids", TensorProto.INT64, ["batch", "length"])],
+            [
+                info(name, TensorProto.INT64, ["batch", "length"])
+                for name in ("input_ids", "attention_mask")[: 1 + self.masked]
+            ],
             [
                 info("rows", TensorProto.INT64, ["found"]),
                 info("columns", TensorProto.INT64, ["found"]),

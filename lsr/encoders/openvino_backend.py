@@ -15,22 +15,33 @@ from lsr.encoders.rows import Row
 from lsr.errors import MissingExtraError
 
 _TOKENS = 256
+_BUCKET = 16
+_PADDING = -1
 
 
 class OpenVinoBackend:
     """Token ids to sparse rows, one stream a core.
 
+    OpenVINO prepares its kernels for each length it meets, so texts are padded to a few lengths. How far
+    is up to the text's own length alone, and a row does not depend on its neighbours.
+
     Args:
-        graph: A float32 model of `lsr.encoders.onnx_graph`.
+        graph: A float32, masked model of `lsr.encoders.onnx_graph`.
         arithmetic: `"float32"`, or `"bfloat16"` for products in bfloat16 with sums in float32.
         threads: Runs at the same time; 0 for all cores.
+        longest: Positions that the model has.
 
     Raises:
         MissingExtraError: OpenVINO is not installed.
     """
 
     def __init__(
-        self, graph: bytes, *, arithmetic: Literal["float32", "bfloat16"] = "float32", threads: int = 0
+        self,
+        graph: bytes,
+        *,
+        arithmetic: Literal["float32", "bfloat16"] = "float32",
+        threads: int = 0,
+        longest: int = 512,
     ) -> None:
         try:
             from openvino import Core
@@ -38,6 +49,7 @@ class OpenVinoBackend:
             raise MissingExtraError("Encoding with OpenVINO", "openvino") from None
         self.name = "openvino" if arithmetic == "float32" else "openvino bf16"
         self.threads = threads or usable_cores()
+        self._longest = longest
         core = Core()
         settings = {
             "INFERENCE_PRECISION_HINT": "f32" if arithmetic == "float32" else "bf16",
@@ -52,12 +64,17 @@ class OpenVinoBackend:
 
     def encode(self, rows: Sequence[Sequence[int]]) -> list[Row]:
         """See `lsr.encoders.neural.Backend.encode`."""
-        return run_batches(self._run, rows, tokens=_TOKENS, threads=self.threads)
+        padded = [[*row, *[_PADDING] * self._missing(len(row))] for row in rows]
+        return run_batches(self._run, padded, tokens=_TOKENS, threads=self.threads)
+
+    def _missing(self, length: int) -> int:
+        return max(min(-length % _BUCKET, self._longest - length), 0)
 
     def _run(self, ids: NDArray[np.int64]) -> tuple[NDArray[Any], ...]:
+        mask = (ids != _PADDING).astype(np.int64)
         request = self._idle.get()
         try:
-            request.infer({"input_ids": ids})
+            request.infer({"input_ids": np.where(mask, ids, 0), "attention_mask": mask})
             # The request owns its outputs and writes over them in its next run.
             found = [np.array(request.get_tensor(output).data) for output in self._outputs]
         finally:

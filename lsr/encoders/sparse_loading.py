@@ -88,8 +88,12 @@ def _converted(folder: SparseFolder, side: ModelSide, precision: Precision) -> B
     if openvino and (precision == "auto" or has_bfloat16()):
         from lsr.encoders.openvino_backend import OpenVinoBackend
 
-        graph = graph_bytes(side, fingerprint=folder.fingerprint, excluded=folder.excluded)
-        return OpenVinoBackend(graph, arithmetic="float32" if precision == "auto" else "bfloat16")
+        graph = graph_bytes(side, fingerprint=folder.fingerprint, excluded=folder.excluded, masked=True)
+        return OpenVinoBackend(
+            graph,
+            arithmetic="float32" if precision == "auto" else "bfloat16",
+            longest=int(side.config["max_position_embeddings"]),
+        )
     arithmetic: Arithmetic = "float32"
     if precision == "fast":
         arithmetic = "int8" if has_8_bit_products() else "int7"
