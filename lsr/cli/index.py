@@ -153,11 +153,7 @@ def _print(built: Built, path: Path, verb: str) -> None:
         (done.skipped, "left out, as their ids are there already"),
         (len(built.faults), "left out, as they could not be read"),
         (done.empty, "without any term; they are kept, and no query finds them"),
-        (
-            done.truncated,
-            f"longer than the {built.max_length} word pieces that the model reads; "
-            "their words are all searchable",
-        ),
+        (done.truncated, f"longer than the {built.max_length} word pieces that the model reads"),
     ]
     for count, what in notes:
         if count:

@@ -1,8 +1,8 @@
 """A masked language model and its whole sparse head as one ONNX graph, built without PyTorch.
 
 Input: `input_ids` int64 [B, L], B texts of the same length, so that nothing is padded and nothing masked;
-a masked graph has `attention_mask` int64 [B, L] beside it, and texts are padded on the right. Outputs, the non-zero weights of all rows in order: `rows` int64 [m], `columns` int64 [m], `weights`
-float32 [m].
+a masked graph has `attention_mask` int64 [B, L] beside it, and texts are padded on the right. Outputs, the
+non-zero weights of all rows in order: `rows` int64 [m], `columns` int64 [m], `weights` float32 [m].
 
 The head never holds [B, L, V]. The vocabulary is cut into parts that fit a processor's cache; each part is
 multiplied, reduced over the tokens at once, and let go. Because log(1 + relu(x + bias)) never falls
