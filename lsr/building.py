@@ -82,6 +82,7 @@ class Request:
         device: Where the encoder runs.
         precision: Arithmetic of the encoder.
         memory: What may wait in memory to be written, as in `"2GB"`.
+        max_document_weight: For vectors, the weight that scales a new index; None for the largest of them.
         commit_seconds: Commit after so many seconds, or None to commit by number alone.
     """
 
@@ -98,6 +99,7 @@ class Request:
     device: Device = "auto"
     precision: Precision = "auto"
     memory: str | None = None
+    max_document_weight: float | None = None
     commit_seconds: float | None = COMMIT_SECONDS
 
 
@@ -215,7 +217,10 @@ class Build:
             from lsr.data.vectors import read_vectors
 
             return plan_index(
-                None, vocabulary=read_vectors(request.vectors).vocabulary, memory=request.memory
+                None,
+                vocabulary=read_vectors(request.vectors).vocabulary,
+                max_document_weight=request.max_document_weight,
+                memory=request.memory,
             )
         encoder = self._load(request.encoder or "default")
         named = request.encoder or "default"
@@ -225,6 +230,8 @@ class Build:
         """Finds the encoder of an index that is there, or refuses what does not fit it."""
         request = self._request
         settings = store.settings
+        if request.max_document_weight is not None:
+            raise InputError(f"{request.path} has its scale already; leave --max-document-weight out.")
         if request.vectors is not None:
             if settings.encoder_name is not None:
                 raise InputError(

@@ -157,4 +157,5 @@ def _print(done: Encoded) -> None:
         if count:
             click.echo(f"  {count:>15,}  {note}")
     if done.unit == "documents" and done.files[0].suffix != ".parquet":
-        click.echo(dim(f"Try: lsr index --vectors {done.files[0]} --index DIR"))
+        scale = f" --max-document-weight {done.max_document_weight:g}" if done.max_document_weight else ""
+        click.echo(dim(f"Try: lsr index --vectors {done.files[0]} --index DIR{scale}"))

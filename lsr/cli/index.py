@@ -38,6 +38,12 @@ if TYPE_CHECKING:
     metavar="FILE",
     help='Vectors instead of CORPUS: JSONL of {"id", "vector"}, or X.npz beside X.ids.txt, X.vocabulary.txt.',
 )
+@click.option(
+    "--max-document-weight",
+    type=float,
+    metavar="W",
+    help="With --vectors: the weight that scales the index, as lsr encode reports it [default: the largest].",
+)
 @reading_options
 @encoding_options
 @click.option(
@@ -56,6 +62,7 @@ def command(
     overwrite: bool,
     append: bool,
     vectors: Path | None,
+    max_document_weight: float | None,
     id_field: str | None,
     text_fields: tuple[str, ...],
     on_error: Literal["stop", "skip"],
@@ -79,11 +86,14 @@ def command(
       lsr index papers.jsonl --index papers.lsr --append
       lsr index table.csv --index table.lsr --id-field key --text-field name --text-field notes
       lsr index --vectors splade.jsonl --index splade.lsr
+      lsr index --vectors papers.npz --index papers.lsr --max-document-weight 4.15
     """
     if bool(corpus) == (vectors is not None):
         raise InputError("Give a CORPUS or --vectors FILE, one of them; see lsr index --help.")
     if vectors is not None and encoder is not None:
         raise InputError("--vectors brings its own vectors; leave --encoder out.")
+    if vectors is None and max_document_weight is not None:
+        raise InputError("--max-document-weight goes with --vectors; an encoder brings its own.")
     from lsr.building import Reading, Request
 
     request = Request(
@@ -99,6 +109,7 @@ def command(
         device=device,
         precision=precision,
         memory=memory,
+        max_document_weight=max_document_weight,
     )
     report(request, as_json=as_json, verb="Indexed")
 

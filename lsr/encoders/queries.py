@@ -160,7 +160,13 @@ class LookupQueries:
         return [self.weigh(text, statistics) for text in texts]
 
     def column(self, term: str) -> int | None:
-        """A stem or a piece as `vocabulary` names it; any other word by its stem, or its open column."""
+        """A stem or piece as `vocabulary` names it, an open column as `term` does, other words by their stem.
+
+        No stem looks like the name of an open column, as a colon is no part of a word.
+        """
+        kind, _, number = term.partition(":")
+        if kind == "open" and number.isascii() and number.isdigit() and int(number) < OPEN_COLUMNS:
+            return self.open_start + int(number)
         for columns in (self.stem_columns, self._piece_columns):
             if term in columns:
                 return columns[term]

@@ -76,6 +76,37 @@ def test_encoded_vectors_are_indexed_and_asked(lsr, small: Path, tmp_path: Path)
         assert lsr("search", path, "--vector", json.dumps(rows[1]["vector"]), "--json").json() == []
 
 
+@pytest.mark.parametrize("name", ["d.npz", "d.jsonl"])
+@pytest.mark.parametrize("encoder", ["bm25", "lsr-en-1"])
+def test_the_scores_are_those_of_an_index_of_the_texts(lsr, small, tmp_path, encoder: str, name: str) -> None:
+    small.write_bytes(small.read_bytes() + b'{"id": "4", "text": "zorblax vaccines"}\n')
+    (tmp_path / "q.tsv").write_text("1\tcar engines and immune zorblax\n", encoding="utf-8")
+    direct, other = tmp_path / "direct.lsr", tmp_path / "vectors.lsr"
+    lsr("index", small, "--index", direct, "--encoder", encoder)
+    report = lsr("encode", small, "--encoder", encoder, "--output", tmp_path / name, "--json").json()
+    weight = report["max_document_weight"]
+    done = lsr("index", "--vectors", tmp_path / name, "--index", other, "--max-document-weight", weight)
+    assert done.code == 0, done.err
+    lsr("encode", tmp_path / "q.tsv", "--query", "--encoder", encoder, "--output", tmp_path / "q.jsonl")
+    vector = json.dumps(json.loads((tmp_path / "q.jsonl").read_text(encoding="utf-8"))["vector"])
+    assert '"open:' in vector
+    hits = [lsr("search", path, "--vector", vector, "--json").json() for path in (direct, other)]
+    assert hits[0] and [(h["id"], h["score"]) for h in hits[0]] == [(h["id"], h["score"]) for h in hits[1]]
+
+
+def test_a_scale_goes_with_vectors_of_a_new_index(lsr, small: Path, tmp_path: Path) -> None:
+    encode(lsr, small, tmp_path / "d.npz")
+    done = lsr("index", small, "--index", tmp_path / "i.lsr", "--max-document-weight", "2")
+    assert done.code == 2 and "--vectors" in done.last
+    vectors = ("index", "--vectors", tmp_path / "d.npz", "--index", tmp_path / "i.lsr")
+    for wrong in ("0", "-1", "nan", "inf"):
+        done = lsr(*vectors, "--max-document-weight", wrong)
+        assert done.code == 2 and not (tmp_path / "i.lsr").exists(), done.err
+    assert lsr(*vectors).code == 0
+    done = lsr(*vectors, "--append", "--max-document-weight", "2")
+    assert done.code == 2 and "already" in done.last
+
+
 def test_queries_of_a_beir_folder(lsr, corpus: Path, tmp_path: Path) -> None:
     done = encode(lsr, corpus, tmp_path / "q.npz", "--query", "--json")
     assert done.code == 0 and done.json()["queries"] == 64
