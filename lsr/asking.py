@@ -76,18 +76,14 @@ def read_queries(
 
 
 def _read_vector(query: Any, side: QuerySide, settings: Settings) -> QuantisedQuery:
-    columns: NDArray[Any]
-    weights: NDArray[Any]
     if isinstance(query, Mapping):
-        columns, weights = _weigh_terms(query, side)
-    elif hasattr(query, "tocsr"):
-        columns, weights = _read_row(query, side.dimension)
-    else:
-        raise QueryError(
-            "A query is a text, a dict of term weights or a one-row sparse matrix, "
-            f"not {type(query).__name__}."
-        )
-    return quantise_query(columns, weights, settings.quantize)
+        columns, weights, heaviest = _weigh_terms(query, side)
+        return quantise_query(columns, weights, settings.quantize, heaviest=heaviest)
+    if hasattr(query, "tocsr"):
+        return quantise_query(*_read_row(query, side.dimension), settings.quantize)
+    raise QueryError(
+        f"A query is a text, a dict of term weights or a one-row sparse matrix, not {type(query).__name__}."
+    )
 
 
 def _statistics(settings: Settings, snapshot: Snapshot) -> Snapshot | None:
@@ -104,8 +100,9 @@ def _check_text(text: str) -> str:
 
 def _weigh_terms(
     terms: Mapping[str, float], side: QuerySide
-) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
-    columns, weights = [], []
+) -> tuple[NDArray[np.int32], NDArray[np.float64], float]:
+    """Columns, weights, and the largest weight of a term without a column."""
+    columns, weights, heaviest = [], [], 0.0
     for term, weight in terms.items():
         if not isinstance(term, str):
             raise QueryError(f"A query term is a string, not {term!r}.")
@@ -118,7 +115,9 @@ def _weigh_terms(
         if column is not None:
             columns.append(column)
             weights.append(value)
-    return np.array(columns, np.int32), np.array(weights, np.float64)
+        else:
+            heaviest = max(heaviest, value)
+    return np.array(columns, np.int32), np.array(weights, np.float64), heaviest
 
 
 def _read_row(matrix: Any, dimension: int) -> tuple[NDArray[Any], NDArray[Any]]:

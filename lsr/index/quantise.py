@@ -129,7 +129,9 @@ def quantise(
     return _to_integers(steps, quantize), clipped
 
 
-def quantise_query(columns: ArrayLike, weights: ArrayLike, quantize: str) -> QuantisedQuery:
+def quantise_query(
+    columns: ArrayLike, weights: ArrayLike, quantize: str, *, heaviest: float = 0.0
+) -> QuantisedQuery:
     """Turn the weights of one query into what the kernels multiply with.
 
     A query is quantised by its own largest weight; whole numbers within range are kept as they are.
@@ -139,6 +141,8 @@ def quantise_query(columns: ArrayLike, weights: ArrayLike, quantize: str) -> Qua
         columns: integers [m], at least 0.
         weights: numbers [m], at least 0 and finite.
         quantize: The form of the impacts of the index that will be searched.
+        heaviest: The largest weight of terms that no document can hold: they find nothing, but the step is
+            the whole query's.
 
     Raises:
         QueryError: A weight is negative, infinite or not a number, a column is out of range, the lengths
@@ -155,7 +159,7 @@ def quantise_query(columns: ArrayLike, weights: ArrayLike, quantize: str) -> Qua
         return QuantisedQuery(places, _to_float32(values), 1.0)
     if len(places) == 0:
         return QuantisedQuery(places, values.astype(IMPACT_TYPES[quantize]), 1.0)
-    largest = float(values.max())
+    largest = max(float(values.max()), heaviest)
     step = 1.0 if _whole_within(values, largest, quantize) else largest / LARGEST[quantize]
     if step == 0.0:  # the largest weight is a denormal number: its ratio to the others is lost already
         step = largest

@@ -199,3 +199,15 @@ def test_a_closed_index_says_so(index) -> None:
 
 def test_what_is_not_built_is_absent(index) -> None:
     assert not {"delete", "upsert", "compact", "reindex"} & set(dir(index))
+
+
+def test_a_query_is_quantised_by_its_own_largest_weight_even_where_no_document_can_hold_that_term(
+    tmp_path: Path,
+) -> None:
+    index = lsr.Index.create(tmp_path / "v.lsr", None, vocabulary=["a", "b"], max_document_weight=255)
+    index.add_vectors(["1"], csr_array(np.array([[10.0, 3.0]], np.float32)))
+    alone = index.search({"a": 0.1, "b": 0.7})[0].score
+    beside = index.search({"a": 0.1, "b": 0.7, "unknown": 70.0})[0].score
+    assert alone == pytest.approx(0.1 * 10 + 0.7 * 3, rel=0.01)
+    # One step of the second query is 70 / 255, to which the 0.1 is rounded up and the 0.7 rounded.
+    assert beside == pytest.approx((10 * 1 + 3 * 3) * 70 / 255)
