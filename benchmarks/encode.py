@@ -194,11 +194,12 @@ def measure_memory(args: argparse.Namespace, system: str) -> float:
 
 
 def print_peak(args: argparse.Namespace) -> None:
-    import resource
-
     texts = make_texts(args.corpus, max(args.tokens), args.documents)
     load(args.peak, args.model, args.threads).documents(texts, max(args.tokens))
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    # Not getrusage: its largest set counts the parent's from before the process had a program of its own.
+    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
+        if line.startswith("VmHWM"):
+            print(int(line.split()[1]) / 1024)
 
 
 def measure_quality(args: argparse.Namespace, systems: list[str]) -> list[dict]:
