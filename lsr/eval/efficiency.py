@@ -26,19 +26,32 @@ class Sparsity:
         flops: Σ over terms of P(term in a query) · P(term in a document): the multiplications that a pair of
             a query and a document is expected to take (the quantity that the FLOPS regulariser of Paria et
             al. 2020, "Minimizing FLOPs to learn efficient sparse representations", bounds).
+        flops_weights: The other definition in use; None where the weights are not at hand.
     """
 
     query_terms: float
     document_terms: float
     flops: float
+    flops_weights: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Milliseconds from a query's text to its hits: the median, and what 99 of 100 stay under."""
+    """Milliseconds from a query's text to its hits.
+
+    Attributes:
+        p50: The median.
+        p95: What 95 of 100 queries stay under.
+        p99: What 99 of 100 queries stay under.
+        spread: Medians of the fastest and of the slowest repeat; None where nothing was repeated.
+        noisy: The repeats differ too much, or the machine had other work, for the numbers to be quoted.
+    """
 
     p50: float
+    p95: float
     p99: float
+    spread: tuple[float, float] | None = None
+    noisy: bool = False
 
 
 def measure_sparsity(
@@ -84,5 +97,5 @@ def time_queries(search: Callable[[str], object], queries: Sequence[str]) -> Lat
         started = time.perf_counter()
         search(query)
         milliseconds.append((time.perf_counter() - started) * 1e3)
-    p50, p99 = np.percentile(milliseconds, [50, 99])
-    return Latency(float(p50), float(p99))
+    p50, p95, p99 = np.percentile(milliseconds, [50, 95, 99])
+    return Latency(float(p50), float(p95), float(p99))

@@ -6,18 +6,20 @@ The systems are `lsr.eval.engine` (encoders on our own engine) and the baselines
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from lsr.eval.datasets import Dataset
 from lsr.eval.efficiency import Latency, Sparsity
+from lsr.types import TermContribution
 
 DEPTH = 1_000
 """Documents in a ranking, at most."""
 
 Ranking = list[tuple[str, float]]
+Explain = Callable[[str, str], Sequence[TermContribution]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,9 @@ class SystemRun:
         index_bytes: What the engine needs, without stored documents.
         stored_bytes: The stored documents.
         overlap_with_exact: Share of the exact hits that were found; None for a baseline.
+        peak_mb: The largest resident memory of the process that ran the system, in MB; None if not measured.
+        explain: From a query's text and a document's id to what each term contributed, while the index of the
+            system is there; None where a system cannot be taken apart term by term, or keeps no index.
     """
 
     rankings: Mapping[str, Ranking]
@@ -43,6 +48,8 @@ class SystemRun:
     index_bytes: int
     stored_bytes: int
     overlap_with_exact: float | None = None
+    peak_mb: float | None = None
+    explain: Explain | None = None
 
 
 class System(Protocol):

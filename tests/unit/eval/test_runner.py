@@ -47,7 +47,7 @@ def test_the_json_has_the_keys_that_the_design_fixes(demo):
     ]
     for row in report["results"]:
         assert set(row) >= RESULT_KEYS
-        assert set(row["latency_ms"]) == {"p50", "p99"}
+        assert set(row["latency_ms"]) >= {"p50", "p95", "p99"}
         assert row["queries"] == 64
         assert row["documents"] == 1078
         assert 0.3 < row["ndcg_at_10"] < 1
