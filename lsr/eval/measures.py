@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-MEASURES = ("ndcg_at_10", "recall_at_100", "mrr_at_10")
+MEASURES = ("ndcg_at_10", "recall_at_100", "mrr_at_10", "recall_at_1000", "map")
 """The measures of a report, by the names that they have in it."""
 
 
@@ -27,11 +27,15 @@ class Measured:
         ndcg_at_10: NDCG of the first 10.
         recall_at_100: Share of the relevant documents within the first 100.
         mrr_at_10: One over the rank of the first relevant document; 0.0 if it is not within the first 10.
+        recall_at_1000: Share of the relevant documents within the first 1,000.
+        map: Average precision over the whole ranking.
     """
 
     ndcg_at_10: float = 0.0
     recall_at_100: float = 0.0
     mrr_at_10: float = 0.0
+    recall_at_1000: float = 0.0
+    map: float = 0.0
 
 
 def ndcg_at(ranking: Sequence[str], judgements: Mapping[str, int], k: int = 10) -> float:
@@ -85,12 +89,36 @@ def reciprocal_rank_at(ranking: Sequence[str], judgements: Mapping[str, int], k:
     return 0.0
 
 
+def average_precision(ranking: Sequence[str], judgements: Mapping[str, int]) -> float:
+    """The precision at the rank of each relevant document (grade 1 or more), averaged over all of them.
+
+    A relevant document that was not found has the precision 0. The whole ranking counts, however long: this
+    is trec_eval's `map`, and `AP` of ir-measures.
+
+    Returns:
+        0.0 where nothing is relevant, or nothing relevant was found.
+
+    Example:
+        >>> round(average_precision(["b", "a", "c"], {"a": 2, "c": 1}), 4)
+        0.5833
+    """
+    relevant = sum(grade > 0 for grade in judgements.values())
+    found, total = 0, 0.0
+    for rank, id in enumerate(ranking, start=1):
+        if judgements.get(id, 0) > 0:
+            found += 1
+            total += found / rank
+    return total / relevant if relevant else 0.0
+
+
 def measure(ranking: Sequence[str], judgements: Mapping[str, int]) -> Measured:
     """All the measures of a report for one query."""
     return Measured(
         ndcg_at_10=ndcg_at(ranking, judgements),
         recall_at_100=recall_at(ranking, judgements),
         mrr_at_10=reciprocal_rank_at(ranking, judgements),
+        recall_at_1000=recall_at(ranking, judgements, k=1000),
+        map=average_precision(ranking, judgements),
     )
 
 

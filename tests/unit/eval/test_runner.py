@@ -91,7 +91,13 @@ def test_per_query_lines_hold_every_judged_query_of_every_system(demo):
 def test_ir_measures_reads_the_same_values_from_the_runs(demo):
     report, home = demo
     qrels = demo_folder().qrels("test")
-    metrics = [ir_measures.nDCG @ 10, ir_measures.R @ 100, ir_measures.RR @ 10]
+    metrics = [
+        ir_measures.nDCG @ 10,
+        ir_measures.R @ 100,
+        ir_measures.RR @ 10,
+        ir_measures.R @ 1000,
+        ir_measures.AP,
+    ]
     for result in report.results:
         run = ir_measures.read_trec_run(str(home / "runs" / "demo" / f"{result.system}.trec"))
         theirs = ir_measures.calc_aggregate(metrics, qrels, list(run))
@@ -105,7 +111,7 @@ def test_the_kept_index_is_the_one_that_was_measured(demo):
     folder = home / "runs" / "demo" / "words.lsr"
     queries = demo_folder().queries()
     with lsr.Index.open(folder) as index:
-        hits = index.search_many([queries[id] for id in result.measured], k=100)
+        hits = index.search_many([queries[id] for id in result.measured], k=1000)
     found = {id: [hit.id for hit in row] for id, row in zip(result.measured, hits, strict=True)}
     assert mean(measure_queries(found, demo_folder().qrels("test")).values()) == result.mean
     on_disk = sum(file.stat().st_size for file in folder.iterdir())
