@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
-
-from lsr.encoders.batching import batches_by_length
 
 Activation = Literal["relu", "log1p_relu"]
 Pool = Literal["max", "sum"]
@@ -59,10 +57,7 @@ class Tokens:
             tells real tokens from repeated ones (None if all are real).
         """
         device = self.places.device
-        for batch in batches_by_length(self.lengths, tokens=most):
-            some = [int(i) for i in batch if self.lengths[i]]
-            if not some:
-                continue
+        for some in _alike(self.lengths, most):
             documents = torch.tensor(some, device=device)
             lengths = [self.lengths[i] for i in some]
             real = None
@@ -86,6 +81,23 @@ def slope_of(scores: Tensor, activation: Activation) -> Tensor:
     if activation == "log1p_relu":
         slope *= torch.exp(-torch.expm1(scores))
     return slope * (scores > 0)
+
+
+def _alike(lengths: Sequence[int], most: int) -> list[list[int]]:
+    """Documents in groups of at most `most` padded tokens, longest first; those without tokens in none.
+
+    Multiplying padding costs more than a further group, once a group fills a matrix product: from 256
+    tokens on, a document that is a quarter shorter than its group's longest begins a new one.
+    """
+    groups: list[list[int]] = []
+    longest = 0
+    for i in sorted((i for i, n in enumerate(lengths) if n), key=lambda i: -lengths[i]):
+        size = longest * len(groups[-1]) if groups else 0
+        if not groups or size + longest > most or (size >= 256 and 4 * lengths[i] < 3 * longest):
+            groups.append([])
+            longest = lengths[i]
+        groups[-1].append(i)
+    return groups
 
 
 def real_tokens(hidden: Tensor, mask: Tensor | None) -> Tokens:

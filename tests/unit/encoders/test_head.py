@@ -8,6 +8,7 @@ torch = pytest.importorskip("torch", reason="needs the extra [torch]")
 
 from lsr.encoders.head import plain_head, pool_head  # noqa: E402
 from lsr.encoders.head_chunked import _MaxHead, gathered_sum  # noqa: E402
+from lsr.encoders.head_plan import _alike  # noqa: E402
 from lsr.errors import InputError  # noqa: E402
 
 pytestmark = pytest.mark.torch
@@ -189,6 +190,14 @@ def test_no_tokens_at_all():
         assert pool_head(hidden[:0], weight, bias, pool=pool).shape == (0, 97)
         none = pool_head(hidden[:, :0], weight, bias, pool=pool)
         assert none.shape == (5, 97) and not none.any()
+
+
+def test_documents_of_like_length_are_multiplied_together():
+    lengths = [10, 0, 256, 250, 90, 200, 100, 9, 60]
+    groups = _alike(lengths, 1024)
+    assert groups == [[2, 3, 5], [6, 4, 8], [0, 7]]
+    assert _alike(lengths, 300) == [[2], [3], [5], [6, 4, 8], [0, 7]]
+    assert _alike([3, 2], 1) == [[0], [1]] and _alike([0], 8) == []
 
 
 def test_positions_are_kept_small():

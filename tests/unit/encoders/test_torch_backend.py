@@ -14,7 +14,6 @@ transformers = pytest.importorskip("transformers", reason="needs the extra [torc
 
 from sparse_models import bert_vocabulary, write_bert, write_bert_tokenizer, write_roberta  # noqa: E402
 
-from lsr.encoders.head import plain_head  # noqa: E402
 from lsr.encoders.sparse_folder import ModelSide, read_sparse_folder  # noqa: E402
 from lsr.encoders.torch_backend import TorchBackend, sparse_rows  # noqa: E402
 from lsr.errors import InputError, UnsupportedError  # noqa: E402
@@ -75,13 +74,14 @@ def token_rows(side: ModelSide, lengths=(9, 30, 4, 17, 2, 58)) -> list[list[int]
     return [[first, *make.integers(5, size, n - 2).tolist(), last] for n in lengths]
 
 
-def plain(side: ModelSide, row: list[int], **options) -> np.ndarray:
-    """One row alone, without padding: the model's own logits, then the plain head's second half."""
+def plain(side: ModelSide, row: list[int]) -> np.ndarray:
+    """One row alone, without padding: pooled from the logits that the model itself gives."""
     model = transformers.AutoModelForMaskedLM.from_pretrained(side.path, dtype=torch.float32).eval()
     with torch.no_grad():
-        logits = model(torch.tensor([row])).logits
-    identity = torch.eye(logits.shape[-1])
-    return plain_head(logits, identity, pool=side.pool, activation=side.activation, **options)[0].numpy()
+        scores = torch.log1p(torch.relu(model(torch.tensor([row])).logits[0]))
+        if side.activation == "log1p_relu":
+            scores = torch.log1p(scores)
+        return (scores.amax(0) if side.pool == "max" else scores.sum(0)).numpy()
 
 
 def dense(rows, dimension: int) -> np.ndarray:
