@@ -37,6 +37,30 @@ _HARMLESS = {
 }
 
 
+# Models whose positions begin behind the padding id: two fewer tokens fit than there are positions.
+_OFFSET_POSITIONS = frozenset(
+    ("camembert", "data2vec-text", "ibert", "longformer", "mpnet", "roberta", "roberta-prelayernorm",
+     "xlm-roberta", "xlm-roberta-xl", "xmod")
+)  # fmt: skip
+_ROTATING = ("rope_theta", "rope_parameters", "rope_scaling", "global_rope_theta", "rotary_emb_base")
+
+
+def positions_of(config: Mapping[str, Any]) -> int | None:
+    """Token ids that a model's positions leave room for, or None where its `config.json` states none."""
+    positions = config.get("max_position_embeddings")
+    if not isinstance(positions, int) or positions < 1:
+        return None
+    if config.get("model_type") in _OFFSET_POSITIONS:
+        padding = config.get("pad_token_id")
+        positions -= (padding if isinstance(padding, int) else 1) + 1
+    return positions
+
+
+def positions_are_open(config: Mapping[str, Any]) -> bool:
+    """Whether a model reads on behind the positions that it states, because it computes them."""
+    return any(key in config for key in _ROTATING)
+
+
 @dataclass(frozen=True, slots=True)
 class FolderSettings:
     """Settings of the whole model; see `sparse_folder.SparseFolder`."""

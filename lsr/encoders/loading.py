@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
 from lsr.encoders.folder import ModelFolder, bundled_root, is_model_folder, read_folder
 from lsr.encoders.protocol import Encoder
-from lsr.errors import InputError, UnknownEncoderError, UnsupportedError
+from lsr.errors import InputError, MissingExtraError, UnknownEncoderError, UnsupportedError
 
 ALIASES = {"default": "lsr-en-1"}
 
@@ -79,6 +80,8 @@ def _load_folder(path: Path, device: Device, precision: Precision, *, reference:
     if is_model_folder(path):
         return _load_own(path, device)
     if (path / "lsr_decoder.json").is_file():
+        if find_spec("torch") is None or find_spec("transformers") is None:
+            raise MissingExtraError(f"The language model in {path}", "torch")
         from lsr.encoders.decoder import load_decoder_encoder
 
         decoder = load_decoder_encoder(path, device=device, precision=precision)

@@ -6,6 +6,7 @@ and the rows are pruned as the model's folder says. Queries go the same way, or 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -18,7 +19,8 @@ from lsr.encoders.neural_queries import NeuralQueries
 from lsr.encoders.protocol import QuerySide, QueryWeights
 from lsr.encoders.rows import Row, RowLimits, join_rows
 from lsr.encoders.table_queries import TableQueries
-from lsr.encoders.tokens import Tokeniser
+from lsr.encoders.tokens import NO_LIMIT, Tokeniser
+from lsr.errors import InputError
 from lsr.types import SparseBatch
 
 if TYPE_CHECKING:
@@ -58,16 +60,20 @@ class TextSide:
         tokeniser: Text to token ids.
         backend: Token ids to sparse rows.
         prompt: What stands before every text.
+        longest: Token ids that the model can read at all; None where nothing bounds them.
     """
 
     tokeniser: Tokeniser
     backend: Backend
     prompt: str = ""
+    longest: int | None = None
 
     def chunks(
         self, texts: Sequence[str], max_length: int | None
     ) -> Iterator[tuple[list[list[int]], NDArray[np.int32]]]:
         """Token ids and the number of pieces cut, chunk by chunk; the next chunk is read meanwhile."""
+        if max_length is not None and self.longest is not None and max_length > self.longest:
+            raise InputError(f"max_length={max_length} is more than the {self.longest} that the model reads.")
         starts = range(0, len(texts), _CHUNK)
         with ThreadPoolExecutor(1) as ahead:
             waiting = None
@@ -128,7 +134,10 @@ class NeuralEncoder:
         self.fingerprint = model.fingerprint
         self.dimension = model.dimension
         self.max_document_weight = model.max_document_weight
-        self.vocabulary = documents.tokeniser.vocabulary[: model.dimension]
+        tokeniser = documents.tokeniser
+        named = tokeniser.vocabulary[: model.dimension]
+        self.vocabulary = [*named, *(f"[id:{column}]" for column in range(len(named), model.dimension))]
+        self._prompt = tokeniser.encode([documents.prompt], special=False, max_length=NO_LIMIT)[0][0]
 
     @property
     def max_length(self) -> int | None:
@@ -144,7 +153,7 @@ class NeuralEncoder:
         """The name of a column; one behind the tokenizer's last id is `"[id:N]"`."""
         if not 0 <= column < self.dimension:
             raise IndexError(f"Column {column} is outside [0, {self.dimension}).")
-        return self.vocabulary[column] if column < len(self.vocabulary) else f"[id:{column}]"
+        return self.vocabulary[column]
 
     def encode_documents(self, texts: Sequence[str]) -> csr_array:
         """Documents: csr_array float32 [n, dimension], sorted columns, no explicit zeros."""
@@ -174,11 +183,12 @@ class NeuralEncoder:
         columns, weights, lexical, cuts = [], [], [], []
         for tokens, cut in self.documents.chunks(texts, max_length):
             cuts.append(cut)
-            for ids, row in zip(tokens, self.documents.backend.encode(tokens), strict=True):
+            found = self.documents.backend.encode(tokens)
+            for ids, beyond, row in zip(tokens, cut.tolist(), found, strict=True):
                 kept, values = self.model.limits.apply(row)
                 columns.append(kept)
                 weights.append(values)
-                lexical.append(np.isin(kept, np.array(ids, np.int32)))
+                lexical.append(np.isin(kept, self._words(ids, beyond)))
         rows = join_rows(columns, weights, self.dimension)
         return SparseBatch(
             rows.indptr,
@@ -188,6 +198,16 @@ class NeuralEncoder:
             lexical=np.concatenate(lexical) if lexical else np.empty(0, bool),
             cut=np.concatenate(cuts) if cuts else np.empty(0, np.int32),
         )
+
+    def _words(self, ids: Sequence[int], cut: int) -> list[int]:
+        """The ids of a row that are the text's own: special tokens are not, nor those of the prompt.
+
+        One occurrence of each of the prompt's tokens is taken away; the same words in the text stay.
+        """
+        tokeniser = self.documents.tokeniser
+        own = Counter(ids)
+        own.subtract(self._prompt if tokeniser.side == "right" else self._prompt[cut:])
+        return [id for id, count in own.items() if count > 0 and id not in tokeniser.special_ids]
 
     def query_side(self) -> QuerySide:
         """What an index keeps: the whole table, or where the model is found again."""

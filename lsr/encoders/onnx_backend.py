@@ -64,7 +64,7 @@ def run_batches(
     Returns:
         n sparse rows in the order of `rows`.
     """
-    results: list[Row | None] = [None] * len(rows)
+    results: list[Row] = [(np.empty(0, np.int32), np.empty(0, np.float32))] * len(rows)
 
     def one(batch: NDArray[np.int64]) -> None:
         ids = np.array([rows[i] for i in batch], np.int64)
@@ -75,6 +75,8 @@ def run_batches(
             results[i] = (columns[part].astype(np.int32), weights[part].astype(np.float32))
 
     batches = batches_of_one_length([len(row) for row in rows], tokens=tokens)
+    while batches and not len(rows[batches[-1][0]]):
+        batches.pop()  # no tokens, no terms: a tokenizer without special tokens met an empty text
     if threads == 1 or len(batches) < 2:
         for batch in batches:
             one(batch)
@@ -82,4 +84,4 @@ def run_batches(
         with ThreadPoolExecutor(threads) as pool:
             for _ in pool.map(one, batches):
                 pass
-    return [result for result in results if result is not None]
+    return results

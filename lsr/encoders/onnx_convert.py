@@ -14,6 +14,7 @@ import os
 import tempfile
 from dataclasses import astuple
 from pathlib import Path
+from typing import Any
 
 from lsr.cache import cache_root
 from lsr.encoders.onnx_graph import VERSION, Arithmetic, HeadOptions, build_graph
@@ -35,6 +36,7 @@ def graph_bytes(
     side: ModelSide,
     *,
     fingerprint: str,
+    role: str = "document",
     excluded: tuple[int, ...] = (),
     arithmetic: Arithmetic = "float32",
     masked: bool = False,
@@ -44,6 +46,7 @@ def graph_bytes(
     Args:
         side: The model.
         fingerprint: Of the folder that it belongs to.
+        role: Which of the folder's sides it is, where the two have models of their own.
         excluded: Columns that are not computed.
         arithmetic: See `onnx_graph.build_graph`.
         masked: Whether the graph takes a mask.
@@ -56,7 +59,7 @@ def graph_bytes(
         MissingExtraError: The package onnx is not installed.
     """
     options = HeadOptions(side.pool, side.activation, excluded, masked)
-    file = _cache_file(side, fingerprint, options, arithmetic)
+    file = _cache_file([fingerprint, role, arithmetic, *astuple(options)])
     try:
         stored = file.read_bytes()
         digest, data = stored[:32], stored[32:]
@@ -71,9 +74,8 @@ def graph_bytes(
     return data
 
 
-def _cache_file(side: ModelSide, fingerprint: str, options: HeadOptions, arithmetic: Arithmetic) -> Path:
-    facts = [VERSION, fingerprint, side.path.name, arithmetic, *astuple(options)]
-    key = hashlib.sha256(json.dumps(facts).encode("utf-8")).hexdigest()[:32]
+def _cache_file(facts: list[Any]) -> Path:
+    key = hashlib.sha256(json.dumps([VERSION, *facts]).encode("utf-8")).hexdigest()[:32]
     return cache_root() / "onnx" / f"{key}.bin"
 
 
@@ -81,8 +83,12 @@ def _keep(file: Path, data: bytes) -> None:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=file.parent, prefix=".converting-")
-        with os.fdopen(handle, "wb") as out:
-            out.write(hashlib.sha256(data).digest() + data)
-        os.replace(name, file)
+        try:
+            with os.fdopen(handle, "wb") as out:
+                out.write(hashlib.sha256(data).digest() + data)
+            os.replace(name, file)
+        except OSError:
+            Path(name).unlink(missing_ok=True)
+            raise
     except OSError as error:
         _LOG.warning("The converted model could not be kept in %s (%s).", file.parent, error)

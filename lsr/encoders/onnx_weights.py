@@ -6,7 +6,7 @@ layout, from which `lsr.encoders.onnx_graph` builds a graph without PyTorch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,6 +99,14 @@ def is_supported(config: Mapping[str, Any]) -> bool:
     )
 
 
+def first_position(config: Mapping[str, Any]) -> int:
+    """Where positions begin: RoBERTa and its descendants count them from behind the padding id."""
+    if config.get("model_type") in ("bert", "distilbert"):
+        return 0
+    padding = config.get("pad_token_id")
+    return (padding if isinstance(padding, int) else 1) + 1
+
+
 def read_masked_lm(folder: Path, config: Mapping[str, Any]) -> MaskedLM:
     """Read a model; see `is_supported`.
 
@@ -126,16 +134,40 @@ class _Tensors:
     def __contains__(self, name: str) -> bool:
         return name in self._tensors
 
-    def __call__(self, name: str) -> Array:
+    def __call__(self, name: str, *shape: int | None) -> Array:
+        """A weight, its shape checked; None stands for any size."""
         if name not in self._tensors:
             raise InputError(f"The model in {self.folder} lacks the weight {name}; get the model again.")
+        found = self._tensors[name].shape
+        if len(found) != len(shape) or any(n not in (None, m) for n, m in zip(shape, found, strict=True)):
+            wanted = " x ".join("any" if n is None else str(n) for n in shape)
+            raise InputError(
+                f"The weight {name} of the model in {self.folder} has the shape "
+                f"{' x '.join(map(str, found))} where {wanted} belongs; get the model again."
+            )
         return self._tensors[name].load()
 
-    def linear(self, name: str) -> Linear:
-        return Linear(np.ascontiguousarray(self(f"{name}.weight").T), self(f"{name}.bias"))
+    def linear(self, name: str, outputs: int | None, inputs: int) -> Linear:
+        weight = self(f"{name}.weight", outputs, inputs)
+        return Linear(np.ascontiguousarray(weight.T), self(f"{name}.bias", len(weight)))
 
-    def norm(self, name: str) -> Norm:
-        return Norm(self(f"{name}.weight"), self(f"{name}.bias"))
+    def norm(self, name: str, width: int) -> Norm:
+        return Norm(self(f"{name}.weight", width), self(f"{name}.bias", width))
+
+    def number(self, config: Mapping[str, Any], key: str) -> int:
+        value = config.get(key)
+        if type(value) is not int or value < 1:
+            raise InputError(f"{self.folder / 'config.json'} states no {key}; get the model again.")
+        return value
+
+    def heads(self, config: Mapping[str, Any], key: str, width: int) -> int:
+        heads = self.number(config, key)
+        if width % heads:
+            raise InputError(
+                f"{self.folder / 'config.json'} states {heads} attention heads over a width of {width}, "
+                "which they do not divide; get the model again."
+            )
+        return heads
 
 
 def _join(parts: list[Linear], heads: int) -> Linear:
@@ -149,82 +181,93 @@ def _join(parts: list[Linear], heads: int) -> Linear:
     )
 
 
+def _layer(tensors: _Tensors, at: str, names: Sequence[str], *, heads: int, width: int) -> Layer:
+    """One layer; names of query, key, value, the attention's end and norm, and the other half's three."""
+    query, key, value, attended, attention_norm, inner, outer, output_norm = (f"{at}.{n}" for n in names)
+    first = tensors.linear(inner, None, width)
+    return Layer(
+        qkv=_join([tensors.linear(name, width, width) for name in (query, key, value)], heads),
+        attention_output=tensors.linear(attended, width, width),
+        attention_norm=tensors.norm(attention_norm, width),
+        inner=first,
+        outer=tensors.linear(outer, width, first.weight.shape[1]),
+        output_norm=tensors.norm(output_norm, width),
+    )
+
+
+_BERT_LAYER = (
+    "attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense",
+    "attention.output.LayerNorm", "intermediate.dense", "output.dense", "output.LayerNorm",
+)  # fmt: skip
+_DISTILBERT_LAYER = (
+    "attention.q_lin", "attention.k_lin", "attention.v_lin", "attention.out_lin", "sa_layer_norm",
+    "ffn.lin1", "ffn.lin2", "output_layer_norm",
+)  # fmt: skip
+
+
 def _read_bert(tensors: _Tensors, config: Mapping[str, Any]) -> MaskedLM:
     bert = config["model_type"] == "bert"
     root = "bert" if bert else "roberta"
-    heads = int(config["num_attention_heads"])
-
-    def layer(number: int) -> Layer:
-        at = f"{root}.encoder.layer.{number}"
-        parts = [tensors.linear(f"{at}.attention.self.{name}") for name in ("query", "key", "value")]
-        return Layer(
-            qkv=_join(parts, heads),
-            attention_output=tensors.linear(f"{at}.attention.output.dense"),
-            attention_norm=tensors.norm(f"{at}.attention.output.LayerNorm"),
-            inner=tensors.linear(f"{at}.intermediate.dense"),
-            outer=tensors.linear(f"{at}.output.dense"),
-            output_norm=tensors.norm(f"{at}.output.LayerNorm"),
-        )
-
-    words = tensors(f"{root}.embeddings.word_embeddings.weight")
-    positions = tensors(f"{root}.embeddings.position_embeddings.weight")
-    if not bert:  # RoBERTa counts positions from behind its padding id
-        positions = positions[int(config.get("pad_token_id", 1)) + 1 :]
-    kinds = tensors(f"{root}.embeddings.token_type_embeddings.weight")
+    words, positions = _tables(tensors, config, root)
+    width = words.shape[1]
+    heads = tensors.heads(config, "num_attention_heads", width)
+    depth = tensors.number(config, "num_hidden_layers")
+    if not bert:
+        positions = positions[first_position(config) :]
+    kinds = tensors(f"{root}.embeddings.token_type_embeddings.weight", None, width)
     transform = "cls.predictions.transform.dense" if bert else "lm_head.dense"
     norm = "cls.predictions.transform.LayerNorm" if bert else "lm_head.layer_norm"
     head = "cls.predictions" if bert else "lm_head"
+    at = f"{root}.encoder.layer"
     return MaskedLM(
         words=words,
         positions=positions + kinds[0],
-        embedding_norm=tensors.norm(f"{root}.embeddings.LayerNorm"),
-        layers=_layers(layer, int(config["num_hidden_layers"])),
+        embedding_norm=tensors.norm(f"{root}.embeddings.LayerNorm", width),
+        layers=tuple(
+            _layer(tensors, f"{at}.{i}", _BERT_LAYER, heads=heads, width=width) for i in range(depth)
+        ),
         heads=heads,
         epsilon=float(config.get("layer_norm_eps", 1e-12 if bert else 1e-5)),
         activation=config.get("hidden_act", "gelu"),
-        transform=tensors.linear(transform),
-        transform_norm=tensors.norm(norm),
+        transform=tensors.linear(transform, width, width),
+        transform_norm=tensors.norm(norm, width),
         decoder=_decoder(tensors, words, f"{head}.decoder", f"{head}.bias"),
     )
 
 
 def _read_distilbert(tensors: _Tensors, config: Mapping[str, Any]) -> MaskedLM:
-    heads = int(config["n_heads"])
-
-    def layer(number: int) -> Layer:
-        at = f"distilbert.transformer.layer.{number}"
-        parts = [tensors.linear(f"{at}.attention.{name}") for name in ("q_lin", "k_lin", "v_lin")]
-        return Layer(
-            qkv=_join(parts, heads),
-            attention_output=tensors.linear(f"{at}.attention.out_lin"),
-            attention_norm=tensors.norm(f"{at}.sa_layer_norm"),
-            inner=tensors.linear(f"{at}.ffn.lin1"),
-            outer=tensors.linear(f"{at}.ffn.lin2"),
-            output_norm=tensors.norm(f"{at}.output_layer_norm"),
-        )
-
-    words = tensors("distilbert.embeddings.word_embeddings.weight")
+    words, positions = _tables(tensors, config, "distilbert")
+    width = words.shape[1]
+    heads = tensors.heads(config, "n_heads", width)
+    depth = tensors.number(config, "n_layers")
+    at = "distilbert.transformer.layer"
     return MaskedLM(
         words=words,
-        positions=tensors("distilbert.embeddings.position_embeddings.weight"),
-        embedding_norm=tensors.norm("distilbert.embeddings.LayerNorm"),
-        layers=_layers(layer, int(config["n_layers"])),
+        positions=positions,
+        embedding_norm=tensors.norm("distilbert.embeddings.LayerNorm", width),
+        layers=tuple(
+            _layer(tensors, f"{at}.{i}", _DISTILBERT_LAYER, heads=heads, width=width) for i in range(depth)
+        ),
         heads=heads,
         epsilon=1e-12,
         activation=config.get("activation", "gelu"),
-        transform=tensors.linear("vocab_transform"),
-        transform_norm=tensors.norm("vocab_layer_norm"),
+        transform=tensors.linear("vocab_transform", width, width),
+        transform_norm=tensors.norm("vocab_layer_norm", width),
         decoder=_decoder(tensors, words, "vocab_projector", "vocab_projector.bias"),
     )
 
 
-def _layers(layer: Callable[[int], Layer], count: int) -> tuple[Layer, ...]:
-    return tuple(layer(number) for number in range(count))
+def _tables(tensors: _Tensors, config: Mapping[str, Any], root: str) -> tuple[Array, Array]:
+    """The embeddings of words and of positions, as many as the configuration says."""
+    size = tensors.number(config, "vocab_size")
+    words = tensors(f"{root}.embeddings.word_embeddings.weight", size, None)
+    count = tensors.number(config, "max_position_embeddings")
+    return words, tensors(f"{root}.embeddings.position_embeddings.weight", count, words.shape[1])
 
 
 def _decoder(tensors: _Tensors, words: Array, name: str, bias: str) -> Linear:
     """The last product; a tied one is not stored apart from the embeddings."""
-    weight = tensors(f"{name}.weight") if f"{name}.weight" in tensors else words
+    weight = tensors(f"{name}.weight", *words.shape) if f"{name}.weight" in tensors else words
     # Where both are stored and differ, the product's own counts, as in transformers.
     found = f"{name}.bias" if f"{name}.bias" in tensors else bias
-    return Linear(np.ascontiguousarray(weight.T), tensors(found))
+    return Linear(np.ascontiguousarray(weight.T), tensors(found, len(words)))

@@ -23,6 +23,8 @@ from lsr.encoders.folder_settings import (
     SETTINGS,
     FolderSettings,
     ModuleSettings,
+    positions_are_open,
+    positions_of,
     read_folder_settings,
     read_module_settings,
 )
@@ -77,6 +79,11 @@ class ModelSide:
     def dimension(self) -> int:
         """Columns: the rows of the model's output matrix."""
         return int(self.config["vocab_size"])
+
+    @property
+    def longest(self) -> int | None:
+        """Token ids that the model can read at all; None where nothing bounds them."""
+        return None if positions_are_open(self.config) else positions_of(self.config)
 
     def tokeniser(self) -> Tokeniser:
         """The tokenizer of this side, with its limit."""
@@ -245,14 +252,6 @@ def _model_config(path: Path) -> dict[str, Any]:
     return config
 
 
-# Models whose positions begin behind the padding id: two fewer tokens fit than there are positions.
-_OFFSET_POSITIONS = frozenset(
-    ("camembert", "data2vec-text", "ibert", "longformer", "mpnet", "roberta", "roberta-prelayernorm",
-     "xlm-roberta", "xlm-roberta-xl", "xmod")
-)  # fmt: skip
-_ROTATING = ("rope_theta", "rope_parameters", "rope_scaling", "global_rope_theta", "rotary_emb_base")
-
-
 def _limit(path: Path, config: Mapping[str, Any], own: ModuleSettings, task: str) -> int:
     """The limit as sentence-transformers finds it, and never beyond the positions that the model has.
 
@@ -263,14 +262,11 @@ def _limit(path: Path, config: Mapping[str, Any], own: ModuleSettings, task: str
     task_limit = own.query_length if task == "query" else own.document_length
     if task_limit is not None:
         limit = task_limit
-    positions = config.get("max_position_embeddings")
-    if not isinstance(positions, int) or positions < 1:
-        return limit
-    if config.get("model_type") in _OFFSET_POSITIONS:
-        padding = config.get("pad_token_id")
-        positions -= (padding if isinstance(padding, int) else 1) + 1
+    positions = positions_of(config)
     stated = own.max_length is not None or task_limit is not None
-    return limit if stated and any(key in config for key in _ROTATING) else min(limit, positions)
+    if positions is None or (stated and positions_are_open(config)):
+        return limit
+    return min(limit, positions)
 
 
 def _dtype(path: Path, config: Mapping[str, Any], stated: str | None) -> str:

@@ -6,6 +6,7 @@ are not converted. `precision="fast"` takes bfloat16 where processor and backend
 
 from __future__ import annotations
 
+from functools import partial
 from importlib.util import find_spec
 from typing import Literal
 
@@ -14,10 +15,12 @@ from lsr.encoders.processor import cuda_devices, has_8_bit_products, has_bfloat1
 from lsr.encoders.rows import RowLimits
 from lsr.encoders.sparse_folder import ModelSide, SparseFolder, TableSide
 from lsr.encoders.table_queries import TableQueries, table_queries_of
+from lsr.encoders.tokens import NO_LIMIT
 from lsr.errors import MissingExtraError
 
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["auto", "fast"]
+Role = Literal["document", "query"]
 
 
 def load_sparse_encoder(
@@ -34,14 +37,14 @@ def load_sparse_encoder(
         MissingExtraError: A backend that this model or device needs is not installed.
         InputError: A damaged folder, or no such device.
     """
-    document = _text_side(folder, folder.document, folder.document_prompt, device, precision)
+    document = _text_side(folder, "document", folder.document, device, precision)
     queries: TextSide | TableQueries
     if isinstance(folder.query, TableSide):
         queries = table_queries_of(folder)
     elif folder.query == folder.document:
-        queries = TextSide(document.tokeniser, document.backend, folder.query_prompt)
+        queries = TextSide(document.tokeniser, document.backend, folder.query_prompt, document.longest)
     else:
-        queries = _text_side(folder, folder.query, folder.query_prompt, device, precision)
+        queries = _text_side(folder, "query", folder.query, device, precision)
     model = NeuralModel(
         name=folder.name,
         path=str(folder.path.resolve()),
@@ -55,21 +58,28 @@ def load_sparse_encoder(
 
 
 def _text_side(
-    folder: SparseFolder, side: ModelSide, prompt: str, device: Device, precision: Precision
+    folder: SparseFolder, role: Role, side: ModelSide, device: Device, precision: Precision
 ) -> TextSide:
-    return TextSide(side.tokeniser(), choose_backend(folder, side, device, precision), prompt)
+    prompt = folder.document_prompt if role == "document" else folder.query_prompt
+    backend = choose_backend(folder, role, side, device=device, precision=precision)
+    return TextSide(side.tokeniser(), backend, prompt, side.longest)
 
 
 def choose_backend(
-    folder: SparseFolder, side: ModelSide, device: Device = "auto", precision: Precision = "auto"
+    folder: SparseFolder,
+    role: Role,
+    side: ModelSide,
+    *,
+    device: Device = "auto",
+    precision: Precision = "auto",
 ) -> Backend:
     """The fastest backend that is installed for a side; see the module's first paragraph."""
     from lsr.encoders.onnx_convert import can_convert
 
-    on_gpu = device == "cuda" or (device == "auto" and cuda_devices() > 0 and find_spec("torch") is not None)
+    on_gpu = device == "cuda" or (device == "auto" and _has_gpu())
     if not on_gpu and can_convert(side):
-        return _converted(folder, side, precision)
-    if find_spec("torch") is None or find_spec("transformers") is None:
+        return _converted(folder, role, side, precision)
+    if not _has_torch():
         what = "Encoding on a GPU" if on_gpu else f"A model of the type {side.config.get('model_type')!r}"
         raise MissingExtraError(what, "torch")
     from lsr.encoders.torch_backend import TorchBackend
@@ -79,23 +89,35 @@ def choose_backend(
     )
 
 
-def _converted(folder: SparseFolder, side: ModelSide, precision: Precision) -> Backend:
+def _has_torch() -> bool:
+    return find_spec("torch") is not None and find_spec("transformers") is not None
+
+
+def _has_gpu() -> bool:
+    """Whether there is a GPU that PyTorch can use: a PyTorch built for the CPU can use none."""
+    if cuda_devices() == 0 or not _has_torch():
+        return False
+    import torch
+
+    return bool(torch.cuda.is_available())
+
+
+def _converted(folder: SparseFolder, role: Role, side: ModelSide, precision: Precision) -> Backend:
     from lsr.encoders.onnx_backend import OnnxBackend
     from lsr.encoders.onnx_convert import graph_bytes
     from lsr.encoders.onnx_graph import Arithmetic
 
+    graph = partial(graph_bytes, side, fingerprint=folder.fingerprint, role=role, excluded=folder.excluded)
     openvino = find_spec("openvino") is not None
     if openvino and (precision == "auto" or has_bfloat16()):
         from lsr.encoders.openvino_backend import OpenVinoBackend
 
-        graph = graph_bytes(side, fingerprint=folder.fingerprint, excluded=folder.excluded, masked=True)
         return OpenVinoBackend(
-            graph,
+            graph(masked=True),
             arithmetic="float32" if precision == "auto" else "bfloat16",
-            longest=int(side.config["max_position_embeddings"]),
+            longest=side.longest or NO_LIMIT,
         )
     arithmetic: Arithmetic = "float32"
     if precision == "fast":
         arithmetic = "int8" if has_8_bit_products() else "int7"
-    graph = graph_bytes(side, fingerprint=folder.fingerprint, excluded=folder.excluded, arithmetic=arithmetic)
-    return OnnxBackend(graph, arithmetic=arithmetic)
+    return OnnxBackend(graph(arithmetic=arithmetic), arithmetic=arithmetic)

@@ -113,7 +113,7 @@ def backend(name: str, side: ModelSide, fingerprint: str) -> Backend:
         return TorchBackend(side, device="cpu")
     from lsr.encoders.onnx_convert import graph_bytes
 
-    graph = graph_bytes(side, fingerprint=fingerprint)
+    graph = graph_bytes(side, fingerprint=fingerprint, masked=name == "openvino")
     if name == "onnx":
         from lsr.encoders.onnx_backend import OnnxBackend
 

@@ -14,7 +14,7 @@ from lsr.data.demo_corpus import demo_folder
 from lsr.encoders.batching import batches_by_length
 from lsr.encoders.lexical import LexicalConstants
 from lsr.encoders.loading import bundled_models, resolve_name
-from lsr.errors import InputError, InputFileError, UnknownEncoderError, UnsupportedError
+from lsr.errors import InputError, InputFileError, UnknownEncoderError
 
 NAMES = ["bm25", "lsr-en-1"]
 TEXTS = [
@@ -119,10 +119,8 @@ def test_batches_hold_each_row_once() -> None:
 def test_names_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(UnknownEncoderError, match="bundled are default, bm25, lsr-en-1"):
         lsr.load_encoder("splade-v9")
-    with pytest.raises(UnsupportedError, match=r"lsr\.json"):
+    with pytest.raises(InputError, match=r"lsr\.json"):
         lsr.load_encoder(str(tmp_path))
-    with pytest.raises(UnsupportedError, match="hub"):
-        lsr.load_encoder("hf:org/model")
     with pytest.raises(InputError, match="device"):
         lsr.load_encoder("bm25", device="tpu")
 
