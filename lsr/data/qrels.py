@@ -8,6 +8,11 @@ from lsr.data.canonical import quote
 from lsr.data.lines import open_bytes, text_lines
 from lsr.errors import InputError
 
+_TABBED_FORM = "the first line has tabs between three, so that each has to be query<TAB>document<TAB>grade"
+_BLANKS_FORM = (
+    "a line of judgements is query 0 document grade, or query<TAB>document<TAB>grade from the first line on"
+)
+
 Qrels = dict[str, dict[str, int]]
 """Grades by query id and document id."""
 
@@ -16,7 +21,7 @@ def read_qrels(path: str | Path) -> Qrels:
     """Reads judgements.
 
     A line is `query 0 document grade`, split at blanks (TREC), or `query<TAB>document<TAB>grade` (BEIR, with
-    or without a header). The first line decides which.
+    or without a header). The first line decides which: two tabs make it BEIR's.
 
     Args:
         path: The file; `.gz` is unpacked.
@@ -51,14 +56,14 @@ def read_qrels(path: str | Path) -> Qrels:
 
 
 def _is_header(line: str) -> bool:
-    return not _is_whole_number(line.split("\t")[2].strip())
+    """Whether the third column has a name for a grade. A grade that is none, as 1.5, makes no header."""
+    return line.split("\t")[2].strip()[:1].isalpha()
 
 
 def _judgement(line: str, tabbed: bool, where: str) -> tuple[str, str, int]:
     cells = line.split("\t") if tabbed else line.split()
     if len(cells) != (3 if tabbed else 4):
-        expected = "query<TAB>document<TAB>grade" if tabbed else "query 0 document grade"
-        raise InputError(f"{where}: {len(cells)} fields; a line of judgements is {expected}.")
+        raise InputError(f"{where}: {len(cells)} fields; {_TABBED_FORM if tabbed else _BLANKS_FORM}.")
     grade = cells[-1].strip()
     if not _is_whole_number(grade):
         raise InputError(f"{where}: the grade {quote(grade)} is no whole number; write one.")

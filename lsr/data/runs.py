@@ -98,8 +98,8 @@ def _parse(line: str, where: str) -> tuple[str, str, int, float]:
         )
     query, _, document, rank, score, _ = cells
     try:
-        value = float(score)
-        place = int(rank)
+        value = float(_plain(score))
+        place = int(_plain(rank))
     except ValueError:
         raise InputError(
             f"{where}: the rank {quote(rank)} or the score {quote(score)} is no number; write numbers."
@@ -107,6 +107,13 @@ def _parse(line: str, where: str) -> tuple[str, str, int, float]:
     if not isfinite(value):
         raise InputError(f"{where}: the score {quote(score)} is not finite; write a finite number.")
     return query, document, place, value
+
+
+def _plain(number: str) -> str:
+    """The number, unless only Python reads it as one: `1_000`, or digits of other scripts."""
+    if "_" in number or not number.isascii():
+        raise ValueError
+    return number
 
 
 def _lines(ranking: Mapping[str, Sequence[tuple[str, float]]], tag: str) -> Iterator[str]:

@@ -1,10 +1,14 @@
-"""What a ranking is worth: NDCG@k, recall@k and the reciprocal rank, as trec_eval defines them.
+"""What a ranking is worth: NDCG@k, recall@k, reciprocal rank and average precision, as trec_eval has them.
 
 A ranking is a sequence of document ids, the best first, and judgements are the grades of one query's
-documents. The order of the sequence is the order that is measured: nothing here looks at scores, so a
-tie was decided by whoever made the ranking. (trec_eval throws the order away and sorts by score, equal
-scores by id downwards; ir-measures does so for some measures, and otherwise for others. The runs that an
-evaluation writes have strictly falling scores, so that all tools see one order: see `lsr.eval.runfile`.)
+documents. The order of the sequence is the order that is measured, so a tie was decided by whoever made the
+ranking. (trec_eval throws the order away and sorts by score, equal scores by id downwards; ir-measures does
+so for some measures, and otherwise for others. The runs that an evaluation writes have strictly falling
+scores, so that all tools see one order: see `lsr.eval.runfile`. A run that comes from elsewhere is put into
+the order of trec_eval by `trec_eval_order`.)
+
+The base install measures with this module alone. The tests hold it against ir-measures, trec_eval (through
+pytrec_eval), beir's own evaluator and ranx.
 """
 
 from __future__ import annotations
@@ -109,6 +113,25 @@ def average_precision(ranking: Sequence[str], judgements: Mapping[str, int]) -> 
             found += 1
             total += found / rank
     return total / relevant if relevant else 0.0
+
+
+def trec_eval_order(ranking: Iterable[tuple[str, float]]) -> list[str]:
+    """The ids of a ranking in the order that trec_eval gives it, whatever the order it came in.
+
+    Score descending, where scores are read as 32-bit floats; equal scores by id descending, compared byte by
+    byte (for UTF-8 the same as by code point).
+
+    Args:
+        ranking: Pairs of document id and score, in any order.
+
+    Example:
+        >>> trec_eval_order([("a", 1.0), ("c", 2.0), ("b", 1.00000001)])
+        ['c', 'b', 'a']
+    """
+    pairs = list(ranking)
+    with np.errstate(over="ignore"):
+        scores = np.array([score for _, score in pairs], dtype=np.float64).astype(np.float32).tolist()
+    return [id for _, id in sorted(zip(scores, (id for id, _ in pairs), strict=True), reverse=True)]
 
 
 def measure(ranking: Sequence[str], judgements: Mapping[str, int]) -> Measured:
