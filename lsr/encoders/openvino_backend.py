@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import threading
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ from lsr.errors import MissingExtraError
 _TOKENS = 256
 _BUCKET = 16
 _PADDING = -1
+_FIRST_USE = threading.Lock()
 
 
 class OpenVinoBackend:
@@ -61,6 +63,10 @@ class OpenVinoBackend:
         self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
         for _ in range(self.threads):
             self._idle.put(model.create_infer_request())
+        # The first arrays that pass through OpenVINO's binding set up its link to NumPy. Two threads that do
+        # so at once wait for each other for ever: one holds a lock of C++, the other the interpreter's.
+        with _FIRST_USE:
+            self._run(np.zeros((1, 2), np.int64))
 
     def encode(self, rows: Sequence[Sequence[int]]) -> list[Row]:
         """See `lsr.encoders.neural.Backend.encode`."""
