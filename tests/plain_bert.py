@@ -126,10 +126,14 @@ def write_plain(
     tied: bool = True,
     limit: int = 64,
     family: Family = "bert",
+    extra_columns: int = 0,
     **config: Any,
 ) -> Path:
-    """A plain Hugging Face folder; `write_symmetric(path, make=write_plain)` makes it a SparseEncoder."""
-    stated = make_config(family, **config)
+    """A plain Hugging Face folder; `write_symmetric(path, make=write_plain)` makes it a SparseEncoder.
+
+    `extra_columns` are rows of the output matrix behind the tokenizer's last id.
+    """
+    stated = make_config(family, vocabulary=len(bert_vocabulary()) + extra_columns, **config)
     path.mkdir(parents=True, exist_ok=True)
     (path / "config.json").write_text(json.dumps(stated), encoding="utf-8")
     write_tensors(path / "model.safetensors", make_tensors(stated, seed=seed, tied=tied))

@@ -112,7 +112,13 @@ class NeuralQueries:
         return self._columns.get(term)
 
     def term(self, column: int) -> str:
-        """The name of a column; one behind the tokenizer's last id is `"[id:N]"`."""
+        """The name of a column; one behind the tokenizer's last id is `"[id:N]"`.
+
+        Raises:
+            IndexError: No such column.
+        """
+        if not 0 <= column < self.dimension:
+            raise IndexError(f"Column {column} is outside [0, {self.dimension}).")
         return self.vocabulary[column] if column < len(self.vocabulary) else f"[id:{column}]"
 
     def to_bytes(self) -> bytes:
