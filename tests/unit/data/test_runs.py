@@ -87,6 +87,11 @@ def test_a_device_is_written_to_and_not_replaced():
         ("q Q0 d2 x 1.0 t", 'the rank "x"'),
         ("q Q0 d2 2 high t", 'the score "high"'),
         ("q Q0 d2 2 nan t", "not finite"),
+        ("q Q0 d2 2 -inf t", "not finite"),
+        ("q Q0 d2 2 1e999 t", "not finite"),
+        ("q Q0 d2 2 1_0 t", 'the score "1_0"'),
+        ("q Q0 d2 2 ٣ t", 'the score "٣"'),
+        ("q Q0 d2 2 0,5 t", 'the score "0,5"'),
         ("q Q0 d1 2 1.0 t", "comes twice"),
         (b"q Q0 \xff 2 1.0 t", "invalid UTF-8"),
     ],
@@ -173,6 +178,10 @@ def test_beir_qrels_with_blanks_in_ids(write):
         ("1\ta\t1", "1\ta\t2", "is judged 2"),
         ("1 0 a 1", "1 b 1", "3 fields"),
         ("1 0 a 1", "1 0 b x", 'the grade "x"'),
+        ("1 0 a 1", "1 0 b 1 bm25", "5 fields"),
+        ("1 0 a 1", "1\tb\t1", "3 fields"),
+        ("1\ta\t1", "1\tb\t1\tx\ty", "5 fields"),
+        ("1\ta\t1", "1 0 b 1", "1 fields"),
     ],
 )
 def test_bad_qrels(write, fault_of, first, line, message):
@@ -180,3 +189,27 @@ def test_bad_qrels(write, fault_of, first, line, message):
     said = fault_of(read_qrels, path)
 
     assert said.startswith(f"{path}, line 2: ") and message in said
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (
+            "1 a 1",
+            "3 fields; a line of judgements is query 0 document grade, or query<TAB>document<TAB>grade",
+        ),
+        ("1\ta\t1\t2\t3", "5 fields"),
+        ("1\ta\t1.5", 'the grade "1.5"'),
+        ("1\ta\t", "no whole number"),
+    ],
+)
+def test_a_first_line_that_is_neither_is_no_header(write, fault_of, line, message):
+    path = write("a.tsv", f"{line}\n1\tb\t1\n")
+    said = fault_of(read_qrels, path)
+
+    assert said.startswith(f"{path}, line 1: ") and message in said
+
+
+@pytest.mark.parametrize("header", ["query-id\tcorpus-id\tscore", "qid\tdocid\trelevance", "q\td\tr2"])
+def test_headers(write, header):
+    assert read_qrels(write("a.tsv", f"{header}\nq\td\t1\n")) == {"q": {"d": 1}}
