@@ -130,10 +130,8 @@ def search_many(
     capacity = min(int(k), sum(len(segment.document_sequence) for segment in snapshot.segments))
     living = [allowed_rows(snapshot, number, allowed) for number in range(len(snapshot.segments))]
     found = _empty_rankings(len(queries), capacity)
-    if not capacity:
-        return found
     first = 0
-    while first < len(queries):
+    while capacity and first < len(queries):
         count = _count_queries(snapshot, budget or _measure(place), capacity)
         block = send_queries(queries[first : first + count], snapshot.settings.quantize, place)
         best = no_candidates(block, capacity)
