@@ -105,7 +105,9 @@ def inside(root: Path, relative: Any, *, stated_in: Path) -> Path:
 
 def _homes(root: Path) -> list[Path]:
     """The folder, and for a model in the cache of Hugging Face the place that its links point to."""
-    return [root, root.parent.parent / "blobs"] if root.parent.name == "snapshots" else [root]
+    whole = root.absolute()
+    caches = [place.parent.parent for place in (whole, *whole.parents) if place.parent.name == "snapshots"]
+    return [root, *(cache / "blobs" for cache in caches[:1])]
 
 
 @dataclass(frozen=True, slots=True)

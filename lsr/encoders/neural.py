@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 
 _CHUNK = 256
 """Texts that are tokenised while the ones before them are encoded."""
+
+
+Tokens: TypeAlias = tuple[list[list[int]], NDArray[np.int32]]
+"""Token ids of texts, and how many of each were cut."""
 
 
 class Backend(Protocol):
@@ -61,16 +65,16 @@ class TextSide:
         backend: Token ids to sparse rows.
         prompt: What stands before every text.
         longest: Token ids that the model can read at all; None where nothing bounds them.
+        known: How many tokens the model knows, where its tokenizer has more; None otherwise.
     """
 
     tokeniser: Tokeniser
     backend: Backend
     prompt: str = ""
     longest: int | None = None
+    known: int | None = None
 
-    def chunks(
-        self, texts: Sequence[str], max_length: int | None
-    ) -> Iterator[tuple[list[list[int]], NDArray[np.int32]]]:
+    def chunks(self, texts: Sequence[str], max_length: int | None) -> Iterator[Tokens]:
         """Token ids and the number of pieces cut, chunk by chunk; the next chunk is read meanwhile."""
         if max_length is not None and self.longest is not None and max_length > self.longest:
             raise InputError(f"max_length={max_length} is more than the {self.longest} that the model reads.")
@@ -81,10 +85,19 @@ class TextSide:
                 part = [self.prompt + text for text in texts[start : start + _CHUNK]]
                 following = ahead.submit(self.tokeniser.encode, part, max_length=max_length)
                 if waiting is not None:
-                    yield waiting.result()
+                    yield self._checked(waiting.result())
                 waiting = following
             if waiting is not None:
-                yield waiting.result()
+                yield self._checked(waiting.result())
+
+    def _checked(self, read: Tokens) -> Tokens:
+        for ids in read[0] if self.known is not None else ():
+            if self.known is not None and (largest := max(ids, default=0)) >= self.known:
+                raise InputError(
+                    f"The tokenizer reads {self.tokeniser.vocabulary[largest]!r} in a text, and the model "
+                    f"knows only the first {self.known} tokens; resize its embeddings to the tokenizer."
+                )
+        return read
 
     def encode(self, texts: Sequence[str]) -> list[Row]:
         """Texts to sparse rows, without limits."""
@@ -224,4 +237,5 @@ class NeuralEncoder:
 
     def columns_of(self, text: str) -> NDArray[np.int32]:
         """The distinct columns of a text's own pieces, ascending: int32 [m]."""
-        return self.documents.tokeniser.columns_of(text)
+        columns = self.documents.tokeniser.columns_of(text)
+        return columns[columns < self.dimension]

@@ -6,6 +6,7 @@ are not converted. `precision="fast"` takes bfloat16 where processor and backend
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 from typing import Literal
@@ -42,7 +43,7 @@ def load_sparse_encoder(
     if isinstance(folder.query, TableSide):
         queries = table_queries_of(folder)
     elif folder.query == folder.document:
-        queries = TextSide(document.tokeniser, document.backend, folder.query_prompt, document.longest)
+        queries = replace(document, prompt=folder.query_prompt)
     else:
         queries = _text_side(folder, "query", folder.query, device, precision)
     model = NeuralModel(
@@ -62,7 +63,9 @@ def _text_side(
 ) -> TextSide:
     prompt = folder.document_prompt if role == "document" else folder.query_prompt
     backend = choose_backend(folder, role, side, device=device, precision=precision)
-    return TextSide(side.tokeniser(), backend, prompt, side.longest)
+    tokeniser = side.tokeniser()
+    known = side.dimension if len(tokeniser.vocabulary) > side.dimension else None
+    return TextSide(tokeniser, backend, prompt, side.longest, known)
 
 
 def choose_backend(
