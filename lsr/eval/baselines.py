@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from lsr.errors import InputError, UnsupportedError
+from lsr.errors import InputError
 from lsr.eval.bm25 import Bm25System
 from lsr.eval.dense import DenseSystem
+from lsr.eval.lucene import LuceneSystem
 from lsr.eval.systems import System
 
 
 def make_baseline(kind: str) -> System:
-    """The baseline of a name: `bm25`, `dense` or `dense:FOLDER`.
+    """The baseline of a name: `bm25`, `lucene-bm25`, `dense` or `dense:FOLDER`.
 
     Raises:
-        UnsupportedError: A baseline that this version does not have.
         InputError: No such baseline.
         MissingExtraError: What it is made of is not installed.
     """
@@ -21,5 +21,5 @@ def make_baseline(kind: str) -> System:
     if kind == "dense" or kind.startswith("dense:"):
         return DenseSystem(kind.partition(":")[2] or None)
     if kind == "lucene-bm25":
-        raise UnsupportedError("The baseline lucene-bm25 is not there yet in this version; use bm25.")
-    raise InputError(f"There is no baseline {kind!r}: choose bm25, dense or dense:FOLDER.")
+        return LuceneSystem()
+    raise InputError(f"There is no baseline {kind!r}: choose bm25, lucene-bm25, dense or dense:FOLDER.")

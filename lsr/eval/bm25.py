@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -19,8 +21,9 @@ from numpy.typing import NDArray
 
 from lsr.errors import MissingExtraError
 from lsr.eval.datasets import Dataset
-from lsr.eval.efficiency import TIMED_HITS, measure_sparsity, time_queries
-from lsr.eval.systems import Ranking, SystemRun, rank_queries
+from lsr.eval.efficiency import TIMED_HITS, measure_sparsity
+from lsr.eval.systems import Explain, Place, Ranking, SystemRun, rank_queries
+from lsr.types import TermContribution
 
 K1 = 0.9
 B = 0.4
@@ -67,6 +70,30 @@ class StemmedBM25:
         stems = self._analyse(query)
         return [self.vocabulary[stem] for stem in stems if stem in self.vocabulary]
 
+    def explain(self, query: str, row: int) -> list[TermContribution]:
+        """What each stem of a query adds to the score of a row, the most first; a stem counts as often as it
+        is asked for."""
+        terms = []
+        for column, times in Counter(self.columns(query)).items():
+            weight = float(self._index.get_scores_from_ids([column])[row]) if self._index else 0.0
+            if weight > 0:
+                stem = self._stems[column]
+                terms.append(TermContribution(stem, "word", float(times), weight, times * weight))
+        return sorted(terms, key=lambda term: (-term.contribution, term.term))
+
+    def summed_weights(self) -> NDArray[np.float64]:
+        """The sum of each stem's scores over all documents: float64 [number of stems]."""
+        if self._index is None:
+            return np.zeros(0, np.float64)
+        arrays = self._index.scores
+        summed = np.concatenate([[0.0], np.cumsum(arrays["data"], dtype=np.float64)])
+        ends = np.asarray(arrays["indptr"], np.int64)[: len(self.vocabulary) + 1]
+        return np.asarray(np.diff(summed[ends]), np.float64)
+
+    @cached_property
+    def _stems(self) -> list[str]:
+        return list(self.vocabulary)
+
     @property
     def nbytes(self) -> int:
         """Bytes of the score arrays and of the vocabulary's strings."""
@@ -95,32 +122,60 @@ class Bm25System:
     def __init__(self) -> None:
         _import_bm25s()  # so that a missing extra shows before hours of encoding
 
-    def run(self, dataset: Dataset, folder: Path) -> SystemRun:
-        """See `System.run`; `folder` is not used."""
-        ids: list[str] = []
+    @property
+    def key(self) -> Mapping[str, Any]:
+        """See `System.key`."""
+        return {"kind": "bm25s", "version": version("bm25s"), "k1": K1, "b": B}
 
-        def texts() -> Iterable[str]:
-            for document in dataset.documents():
-                ids.append(document.id)
-                yield document.text
-
+    def run(self, dataset: Dataset, place: Place) -> SystemRun:
+        """See `System.run`; nothing is kept, as the index is made in seconds."""
         started = time.perf_counter()
-        bm25 = StemmedBM25(texts())
+        bm25, ids = _index(dataset)
         seconds = time.perf_counter() - started
 
         def search(query: str, k: int) -> Ranking:
             return [(ids[row], score) for row, score in bm25.search(query, k=k)]
 
-        columns = [np.unique(np.array(bm25.columns(text), np.int64)) for text in dataset.queries.values()]
+        queries = list(dataset.queries.values())
+        columns = [np.unique(np.array(bm25.columns(text), np.int64)) for text in queries]
+        timed = place.clock.time(lambda query: search(query, TIMED_HITS), queries)
         return SystemRun(
             rankings=rank_queries(search, dataset.queries),
             documents=bm25.documents,
             build_seconds=seconds,
-            sparsity=measure_sparsity(columns, bm25.document_frequencies, bm25.documents),
-            latency=time_queries(lambda query: search(query, TIMED_HITS), list(dataset.queries.values())),
+            sparsity=measure_sparsity(
+                columns, bm25.document_frequencies, bm25.documents, weights=bm25.summed_weights()
+            ),
+            latency=timed.latency,
             index_bytes=bm25.nbytes,
             stored_bytes=0,
+            milliseconds=timed.milliseconds,
         )
+
+    def explainer(self, dataset: Dataset, place: Place) -> Explain | None:
+        """See `System.explainer`; the index is made again when the first score is asked for."""
+        made: list[tuple[StemmedBM25, dict[str, int]]] = []
+
+        def explain(query: str, id: str) -> Sequence[TermContribution]:
+            if not made:
+                bm25, ids = _index(dataset)
+                made.append((bm25, {id: row for row, id in enumerate(ids)}))
+            bm25, rows = made[0]
+            return bm25.explain(query, rows[id])
+
+        return explain
+
+
+def _index(dataset: Dataset) -> tuple[StemmedBM25, list[str]]:
+    """BM25 over a data set, and the id of each row."""
+    ids: list[str] = []
+
+    def texts() -> Iterable[str]:
+        for document in dataset.documents():
+            ids.append(document.id)
+            yield document.text
+
+    return StemmedBM25(texts()), ids
 
 
 def best_rows(scores: NDArray[np.floating[Any]], k: int, *, above: float) -> NDArray[np.int64]:

@@ -1,32 +1,37 @@
 """Runs an evaluation: every system over every data set, measured, compared, and kept where asked.
 
 Everything that can be wrong with the request (a data set, an encoder, a baseline, a folder that cannot
-be written) is found before the first document is encoded.
+be written) is found before the first document is encoded. What is kept (see `lsr.eval.kept`) is not
+measured again, so that a killed evaluation goes on where it was.
 """
 
 from __future__ import annotations
 
 import json
-import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Literal
 
+from lsr.api import Mode
+from lsr.cache import cache_root
 from lsr.data.runs import write_run
-from lsr.encoders.loading import load_encoder
 from lsr.encoders.protocol import Encoder
 from lsr.errors import InputError
-from lsr.eval.baselines import make_baseline
+from lsr.eval.choosing import Chosen, Wish, choose_systems
 from lsr.eval.datasets import Dataset, load_datasets
-from lsr.eval.engine import EncoderSystem
+from lsr.eval.efficiency import LATENCY_CLOCK, Clock, PeakMemory
+from lsr.eval.engine import Quantize
+from lsr.eval.fusion import fuse_runs
+from lsr.eval.kept import Content, read_content, read_kept, run_key, write_kept
 from lsr.eval.measures import mean, measure_queries
 from lsr.eval.report import EvaluationReport, Result, SystemComparison, query_rows
 from lsr.eval.runfile import strictly_falling
-from lsr.eval.significance import compare
-from lsr.eval.systems import System, SystemRun
-from lsr.progress import say
+from lsr.eval.schedule import Schedule
+from lsr.eval.significance import compare, correct
+from lsr.eval.systems import Place, System, SystemRun, file_name
 
 
 def evaluate_beir(
@@ -39,19 +44,34 @@ def evaluate_beir(
     precision: Literal["auto", "fast"] = "auto",
     run_dir: str | Path | None = None,
     per_query: str | Path | None = None,
+    modes: Sequence[Mode] = ("exact",),
+    overlaps: Sequence[float] = (),
+    quantize: Sequence[Quantize] = ("u8",),
+    vectors: Sequence[str] = (),
+    fusions: Sequence[str] = (),
+    latency: bool = False,
+    keep: bool = False,
 ) -> EvaluationReport:
     """Measures encoders and baselines on data sets in the layout of BEIR.
 
     Args:
         datasets: Folders, or names of folders in the data directory.
         data_dir: The data directory; None for the one that `LSR_DATA` names.
-        encoders: Names, model folders or loaded encoders.
-        baselines: `"bm25"`, `"dense"`, `"dense:FOLDER"`; the first is what the others are compared with.
+        encoders: Names, model folders, hub names (`"hf:org/name"`) or loaded encoders.
+        baselines: `"bm25"`, `"lucene-bm25"`, `"dense"`, `"dense:FOLDER"`; the first is what the others are
+            compared with.
         split: Which judgements.
         precision: Arithmetic of the encoders.
-        run_dir: Where to keep each system's TREC run (`DATASET/SYSTEM.trec`) and index (`SYSTEM.lsr`); None
-            keeps neither.
+        run_dir: Where to keep each system's TREC run (`DATASET/SYSTEM.trec`), index (`SYSTEM.lsr`), vectors
+            and costs; what an earlier evaluation kept there is not measured again. None keeps nothing.
         per_query: A JSONL file for the measures of every query, written as they come.
+        modes: `"exact"`, which always runs, and `"approximate"`.
+        overlaps: For the approximate mode, the shares of the exact hits to find, a system each.
+        quantize: How indexes keep weights, a system each: `"u8"`, `"u16"`, `"f32"`.
+        vectors: Pairs `"DOCUMENTS.npz,QUERIES.npz"` as `lsr encode` writes them, for one data set.
+        fusions: `"rrf:A,B"` or `"minmax:A,B"`, A and B being systems of the report.
+        latency: Time queries on one core, warm and repeated, and say where the numbers are noisy.
+        keep: Without `run_dir`, keep all of it in the cache folder, under `eval`.
 
     Raises:
         InputFileError: A data set is not there.
@@ -66,78 +86,114 @@ def evaluate_beir(
         [('bm25', 64)]
     """
     loaded = load_datasets(datasets, split=split, data_dir=data_dir)
-    compared = [make_baseline(kind) for kind in dict.fromkeys(baselines)]
-    systems = [*_load_encoders(encoders, precision), *compared]
-    _check_names([system.name for system in systems])
-    reference = compared[0] if compared else systems[0]
+    if vectors and len(loaded) > 1:
+        raise InputError("--vectors holds the vectors of one data set: name one DATASET with it.")
+    chosen = choose_systems(Wish(encoders, baselines, precision, modes, overlaps, quantize, vectors, fusions))
+    home = Home(run_dir, keep=keep)
+    clock = LATENCY_CLOCK if latency else Clock()
     results: list[Result] = []
     comparisons: list[SystemComparison] = []
     with ExitStack() as stack:
         lines = stack.enter_context(_open_output(per_query))
-        home = _make_folder(run_dir)
+        contents = {dataset.name: read_content(dataset) for dataset in loaded}
+        schedule = Schedule(
+            {name: content.documents for name, content in contents.items()},
+            [system.name for system in chosen.systems],
+        )
         for dataset in loaded:
-            measured = []
-            for system in systems:
-                result = _measure(system, dataset, home)
-                measured.append(result)
-                _write_rows(result, lines)
+            content = contents[dataset.name]
+            with home.place(dataset.name, content, clock) as place:
+                measured = list(_measure_all(dataset, chosen, place, content, schedule, lines))
             results += measured
-            comparisons += _compare(measured, reference.name)
+            comparisons += _compare(measured, chosen.reference)
     return EvaluationReport(tuple(results), tuple(comparisons))
 
 
-def _load_encoders(
-    encoders: Sequence[str | Path | Encoder], precision: Literal["auto", "fast"]
-) -> list[EncoderSystem]:
-    """The encoders under distinct names, each once."""
-    systems: dict[str, EncoderSystem] = {}
-    for given in encoders:
-        encoder = load_encoder(given, precision=precision) if isinstance(given, str | Path) else given
-        if any(encoder.fingerprint == system.encoder.fingerprint for system in systems.values()):
-            continue
-        name = f"{encoder.name} {encoder.fingerprint[:8]}" if encoder.name in systems else encoder.name
-        systems[name] = EncoderSystem(encoder, name)
-    return list(systems.values())
+@dataclass(frozen=True, slots=True)
+class Home:
+    """Where an evaluation keeps its files: a folder of the user, the cache, or nowhere."""
+
+    path: Path | None
+    by_content: bool = False
+
+    def __init__(self, run_dir: str | Path | None, *, keep: bool) -> None:
+        chosen = run_dir if run_dir is not None else cache_root() / "eval" if keep else None
+        object.__setattr__(self, "path", _make_folder(chosen))
+        object.__setattr__(self, "by_content", run_dir is None)
+
+    @contextmanager
+    def place(self, dataset: str, content: Content, clock: Clock) -> Iterator[Place]:
+        """The place of a data set; one that is not kept goes with the block."""
+        if self.path is None:
+            with tempfile.TemporaryDirectory(prefix="lsr-eval-") as folder:
+                yield Place(Path(folder), content.corpus, content.documents, clock=clock)
+            return
+        name = f"{dataset}-{content.corpus[:12]}" if self.by_content else dataset
+        kept = self.path / file_name(name)
+        kept.mkdir(parents=True, exist_ok=True)
+        yield Place(kept, content.corpus, content.documents, kept=True, clock=clock)
 
 
-def _check_names(names: Sequence[str]) -> None:
-    if not names:
-        raise InputError("There is no system to measure: name an encoder or a baseline.")
-    for name in names:
-        if names.count(name) > 1:
-            raise InputError(f"Two systems would be called {name!r} in the report: rename the folder of one.")
+def _measure_all(
+    dataset: Dataset,
+    chosen: Chosen,
+    place: Place,
+    content: Content,
+    schedule: Schedule,
+    lines: IO[str] | None,
+) -> Iterator[Result]:
+    """The results of every system and every fusion on one data set."""
+    runs: dict[str, SystemRun] = {}
+    for system in chosen.systems:
+        schedule.start(dataset.name, system.name)
+        key = run_key(system.key, content, place.clock)
+        kept = read_kept(place.path(system.name, ".run.json.gz"), key) if place.kept else None
+        run = kept or _run(system, dataset, place, key)
+        runs[system.name] = replace(run, explain=system.explainer(dataset, place))
+        schedule.finish(dataset.name, system.name, seconds=0.0 if kept else None)
+        yield _judge(system.name, runs[system.name], dataset, lines)
+    for fusion in chosen.fusions:
+        run = fuse_runs(fusion, *(runs[name] for name in fusion.parts))
+        if place.kept:
+            _keep_run(run, place, fusion.name)
+        yield _judge(fusion.name, run, dataset, lines)
 
 
-def _measure(system: System, dataset: Dataset, run_dir: Path | None) -> Result:
-    """Runs one system over one data set."""
-    say(f"{dataset.name}: {system.name}")
-    with ExitStack() as stack:
-        if run_dir is None:
-            home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lsr-eval-")))
-        else:
-            home = run_dir / _file_name(dataset.name)
-            home.mkdir(parents=True, exist_ok=True)
-        run = system.run(dataset, home / f"{_file_name(system.name)}.lsr")
-        if run_dir is not None:
-            _keep_run(run, home / f"{_file_name(system.name)}.trec", tag=_file_name(system.name))
+def _run(system: System, dataset: Dataset, place: Place, key: str) -> SystemRun:
+    with PeakMemory() as peak:
+        run = system.run(dataset, place)
+    if run.peak_mb is None:
+        run = replace(run, peak_mb=peak.mb)
+    if place.kept:
+        _keep_run(run, place, system.name)
+        write_kept(place.path(system.name, ".run.json.gz"), key, run)
+    return run
+
+
+def _judge(system: str, run: SystemRun, dataset: Dataset, lines: IO[str] | None) -> Result:
     ids = {query: [id for id, _ in ranking] for query, ranking in run.rankings.items()}
     measured = measure_queries(ids, dataset.qrels)
-    return Result(dataset.name, system.name, measured, mean(measured.values()), run)
+    result = Result(dataset.name, system, measured, mean(measured.values()), run)
+    _write_rows(result, lines)
+    return result
 
 
-def _compare(results: Sequence[Result], baseline: str) -> Iterator[SystemComparison]:
-    """Every other system of one data set with the baseline, query by query."""
+def _compare(results: Sequence[Result], reference: str) -> list[SystemComparison]:
+    """Every other system of one data set with the reference, query by query, with Holm's correction."""
     values = {
         result.system: [measured.ndcg_at_10 for measured in result.measured.values()] for result in results
     }
-    for result in results:
-        if result.system != baseline:
-            comparison = compare(values[result.system], values[baseline])
-            yield SystemComparison(result.dataset, result.system, baseline, comparison)
+    others = [result for result in results if result.system != reference]
+    compared = correct([compare(values[result.system], values[reference]) for result in others])
+    return [
+        SystemComparison(result.dataset, result.system, reference, comparison)
+        for result, comparison in zip(others, compared, strict=True)
+    ]
 
 
-def _keep_run(run: SystemRun, path: Path, *, tag: str) -> None:
-    write_run(path, {query: strictly_falling(ranking) for query, ranking in run.rankings.items()}, tag)
+def _keep_run(run: SystemRun, place: Place, name: str) -> None:
+    ranked = {query: strictly_falling(ranking) for query, ranking in run.rankings.items()}
+    write_run(place.path(name, ".trec"), ranked, file_name(name))
 
 
 def _write_rows(result: Result, lines: IO[str] | None) -> None:
@@ -170,8 +226,3 @@ def _make_folder(path: str | Path | None) -> Path | None:
     except OSError as error:
         raise InputError(f"{path} cannot be made ({error.strerror}): choose another --run-dir.") from error
     return Path(path)
-
-
-def _file_name(name: str) -> str:
-    """A name with every character that a path or a TREC run could stumble over replaced."""
-    return re.sub(r"[^\w.@+-]", "_", name)

@@ -43,7 +43,10 @@ def test_tables_for_people(demo, words, capsys):
     [
         (["eval", "beir"], "DATASET"),
         (["eval", "beir", "no-such-set", "--data-dir", "/no/such/folder"], "qrels/test.tsv"),
-        (["eval", "beir", "DEMO", "--encoder", "WORDS", "--baseline", "lucene-bm25"], "use bm25"),
+        (["eval", "beir", "DEMO", "--encoder", "WORDS", "--baseline", "okapi"], "lucene-bm25"),
+        (["eval", "beir", "DEMO", "--encoder", "WORDS", "--fuse", "rrf:words"], "two systems"),
+        (["eval", "beir", "DEMO", "--encoder", "WORDS", "--overlap", "0.9"], "--mode approximate"),
+        (["eval", "beir", "DEMO", "--encoder", "WORDS", "--quantize", "u4"], "u4"),
         (["eval", "beir", "DEMO", "--encoder", "nothing"], "nothing"),
         (["eval", "beir", "DEMO", "--encoder", "WORDS", "--split", "dev"], "dev"),
     ],

@@ -9,7 +9,7 @@ import pytest
 
 import lsr
 from lsr.data.demo_corpus import demo_folder
-from lsr.errors import InputError, InputFileError, LsrError, UnknownEncoderError, UnsupportedError
+from lsr.errors import InputError, InputFileError, LsrError, UnknownEncoderError
 from lsr.eval.measures import MEASURES, mean, measure_queries
 from lsr.eval.runner import evaluate_beir
 from lsr.eval.significance import compare
@@ -179,7 +179,14 @@ def test_several_data_sets(small, tmp_path, beir, words):
 @pytest.mark.parametrize(
     ("options", "error", "part"),
     [
-        ({"baselines": ["lucene-bm25"]}, UnsupportedError, "use bm25"),
+        ({"fusions": ["rrf:words,nothing"]}, InputError, "two systems"),
+        ({"fusions": ["sum:words,bm25s"]}, InputError, "rrf:A,B"),
+        ({"quantize": ["u4"]}, InputError, "u8, u16 or f32"),
+        ({"modes": ["fast"]}, InputError, "exact or approximate"),
+        ({"overlaps": [0.9]}, InputError, "--mode approximate"),
+        ({"modes": ["approximate"], "overlaps": [1.5]}, InputError, "share"),
+        ({"vectors": ["docs.npz"]}, InputError, r"DOCUMENTS\.npz,QUERIES\.npz"),
+        ({"vectors": ["/no/docs.npz,/no/queries.npz"]}, InputFileError, r"docs\.npz"),
         ({"baselines": ["okapi"]}, InputError, "choose bm25"),
         ({"baselines": ["dense:/no/such/folder"]}, UnknownEncoderError, "dense:FOLDER"),
         ({"encoders": ["no-such-encoder"]}, UnknownEncoderError, "no-such-encoder"),

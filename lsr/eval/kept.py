@@ -1,0 +1,111 @@
+"""What an evaluation keeps so that a killed one goes on and a second one only reads.
+
+A system's run over a data set (rankings and costs) is one file, `SYSTEM.run.json.gz`, beside its TREC run
+and its index. It is taken for another only if the key inside is the same: a hash of the system's own key
+(the encoder's fingerprint, the quantisation, the mode), the content of corpus and queries, the way of
+timing, and the version of this package. A file that is damaged or of another key counts as not there.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from lsr import __version__
+from lsr.data.canonical import canonical_json
+from lsr.eval.datasets import Dataset
+from lsr.eval.efficiency import Clock, Latency, Sparsity
+from lsr.eval.remembered import write_whole
+from lsr.eval.systems import DEPTH, SystemRun
+
+_FORMAT = 1
+_DAMAGE = (OSError, EOFError, ValueError, TypeError, KeyError, AttributeError, zlib.error)
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a data set holds.
+
+    Attributes:
+        corpus: Hash of all documents, in their order.
+        queries: Hash of the judged queries' ids and texts, in their order.
+        documents: Number of documents.
+    """
+
+    corpus: str
+    queries: str
+    documents: int
+
+
+def read_content(dataset: Dataset) -> Content:
+    """Reads a data set through, once."""
+    corpus = blake2b(digest_size=16)
+    documents = 0
+    for document in dataset.documents():
+        data = canonical_json(document.fields)
+        corpus.update(len(data).to_bytes(8, "little"))
+        corpus.update(data)
+        documents += 1
+    return Content(corpus.hexdigest(), hash_of(list(dataset.queries.items())), documents)
+
+
+def run_key(system: Mapping[str, Any], content: Content, clock: Clock) -> str:
+    """The key under which a run is kept."""
+    return hash_of([__version__, dict(system), asdict(content), asdict(clock), DEPTH])
+
+
+def hash_of(value: Any) -> str:
+    """The hash of JSON values."""
+    data = json.dumps(value, sort_keys=True, ensure_ascii=True).encode("ascii")
+    return blake2b(data, digest_size=16).hexdigest()
+
+
+def write_kept(path: Path, key: str, run: SystemRun) -> None:
+    """Keeps a run, whole or not at all."""
+    costs = {name: getattr(run, name) for name in _COSTS}
+    record = {
+        "format": _FORMAT,
+        "key": key,
+        "costs": costs,
+        "sparsity": asdict(run.sparsity),
+        "latency": asdict(run.latency),
+        "rankings": run.rankings,
+    }
+    packed = gzip.compress(json.dumps(record, ensure_ascii=False).encode("utf-8"), 6, mtime=0)
+    write_whole(path, packed)
+
+
+def read_kept(path: Path, key: str) -> SystemRun | None:
+    """A run that was kept under this key; None if there is none."""
+    try:
+        record = json.loads(gzip.decompress(path.read_bytes()))
+        if record["format"] != _FORMAT or record["key"] != key:
+            return None
+        latency = record["latency"]
+        spread = latency["spread"]
+        costs = record["costs"]
+        return SystemRun(
+            rankings=dict(_rankings(record["rankings"])),
+            sparsity=Sparsity(**record["sparsity"]),
+            latency=Latency(**{**latency, "spread": None if spread is None else tuple(spread)}),
+            **{**costs, "milliseconds": tuple(costs["milliseconds"])},
+        )
+    except _DAMAGE:
+        return None
+
+
+_COSTS = (
+    *("documents", "build_seconds", "index_bytes", "stored_bytes"),
+    *("overlap_with_exact", "peak_mb", "milliseconds"),
+)
+
+
+def _rankings(found: Mapping[str, Any]) -> Iterator[tuple[str, list[tuple[str, float]]]]:
+    for query, ranking in found.items():
+        yield query, [(str(id), float(score)) for id, score in ranking]
