@@ -2,9 +2,11 @@
 
 Each case runs in a process of its own: one warm-up, then `--repeats` timed runs, of which the fastest
 counts. Peak memory is the process's largest resident set less what it held before the head ran (weights,
-hidden states, the body's parameters). The weights are random: nearly every term is active, which is
-the dearest case of the sparse backward pass. With `--bias -6` a few hundred terms a document are active,
-as in a trained model. `step` adds a transformer body of MiniLM-L6's size, so that it is a training step.
+hidden states, the body's parameters). On a machine that does other work too, run it with `--threads 1` and
+read the CPU seconds: the wall-clock of many short parallel products says more about the neighbours.
+The weights are random: nearly every term is active, which is the dearest case of the sparse backward pass.
+With `--bias -4` some hundred terms a document are active, as in a trained model. `step` adds a
+transformer body of MiniLM-L6's size, so that it is a training step.
 
     python benchmarks/head.py                      # a table on stderr, JSON on stdout
     python benchmarks/head.py --width 384 --vocabulary 250000 --heads chunked
@@ -60,16 +62,18 @@ def measure(case: dict, repeats: int, threads: int) -> dict:
         return float((pooled > 0).sum()) / len(pooled)
 
     forget_peak()
-    before, seconds = held_mb("VmRSS"), []
+    before, seconds, cpu = held_mb("VmRSS"), [], []
     with torch.set_grad_enabled(case["pass"] != "forward"):
         active = run()
         for _ in range(repeats):
-            start = time.perf_counter()
+            start, start_cpu = time.perf_counter(), time.process_time()
             run()
             seconds.append(time.perf_counter() - start)
+            cpu.append(time.process_time() - start_cpu)
     return {
         **case,
         "seconds": round(min(seconds), 4),
+        "cpu_seconds": round(min(cpu), 4),
         "peak_mb": round(held_mb("VmHWM") - before, 1),
         "terms_active": round(active, 1),
     }
@@ -126,19 +130,20 @@ def cases(args: argparse.Namespace) -> list[dict]:
 
 def table(results: list[dict]) -> str:
     """The results as text, the ratio to the plain head in brackets."""
-    lines = ["pool pass     batch x length  head     seconds          peak MB"]
+    lines = ["pool pass     batch x length  head     seconds          CPU s            peak MB"]
     plain: dict[tuple, dict] = {}
     for r in results:
         key = (r["pool"], r["pass"], r["batch"], r["length"])
         if r["head"] == "plain":
             plain[key] = r
-        faster = less = ""
+        faster = cheaper = less = ""
         if r["head"] != "plain" and key in plain:
             faster = f"({plain[key]['seconds'] / r['seconds']:.1f}x)"
+            cheaper = f"({plain[key]['cpu_seconds'] / r['cpu_seconds']:.1f}x)"
             less = f"({plain[key]['peak_mb'] / max(r['peak_mb'], 0.1):.1f}x less)"
         lines.append(
             f"{r['pool']:4} {r['pass']:8} {r['batch']:5} x {r['length']:<6}  {r['head']:8} "
-            f"{r['seconds']:7.3f} {faster:8} {r['peak_mb']:8.0f} {less}"
+            f"{r['seconds']:7.3f} {faster:8} {r['cpu_seconds']:7.3f} {cheaper:8} {r['peak_mb']:8.0f} {less}"
         )
     return "\n".join(lines)
 

@@ -76,7 +76,7 @@ def pool_head(
         [[1.3862943649291992, 0.0]]
     """
     _check(hidden, weight, bias, mask, pool=pool, activation=activation, chunk=chunk)
-    plan = Plan(pool, activation, columns, compute_type(hidden), *tiles(hidden, chunk))
+    plan = Plan(pool, activation, columns, compute_type(hidden), *tiles(hidden, pool, chunk))
     if chunk is None and pool == "max" and _triton_may_run(hidden, weight):
         result = _try_triton(hidden, weight, bias, mask, plan)
         if result is not None:

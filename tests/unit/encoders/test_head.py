@@ -119,7 +119,7 @@ def test_of_equal_maxima_the_first_takes_the_gradient():
 
 def test_many_documents_make_several_groups_and_blocks(monkeypatch):
     monkeypatch.setattr("lsr.encoders.head_chunked._ENTRIES", 200)
-    monkeypatch.setattr("lsr.encoders.head.tiles", lambda hidden, chunk: (20, chunk or 8))
+    monkeypatch.setattr("lsr.encoders.head.tiles", lambda hidden, pool, chunk: (20, chunk or 8))
     hidden, weight, bias, mask = sample()
     assert_same(
         values_and_gradients(pool_head, hidden, weight, bias, mask),
