@@ -20,6 +20,7 @@ from plain_bert import write_plain
 from sparse_models import write_bert, write_idf, write_router, write_symmetric
 
 import lsr
+from lsr.cache import cache_root
 
 PROMPTS = {"query": "query ", "document": "study of the "}
 STATED = {"max_document_weight": 6.0}
@@ -145,6 +146,19 @@ def hidden_packages(*names: str) -> Iterator[None]:
         yield
 
 
+def own_cache(folder: Path) -> str:
+    """A cache for LSR_CACHE_DIR, so that converted graphs go away with the tests.
+
+    Compiled kernels in it are the user's: to compile them takes longer than most tests.
+    """
+    kernels = cache_root() / "kernels"
+    kernels.mkdir(parents=True, exist_ok=True)
+    cache = folder / "cache"
+    cache.mkdir()
+    (cache / "kernels").symlink_to(kernels.resolve())
+    return str(cache)
+
+
 @contextmanager
 def loaded(name: str, folder: Path) -> Iterator[Case]:
     """A kind, loaded; what it hides stays hidden, and its converted graphs go into `folder`."""
@@ -152,7 +166,7 @@ def loaded(name: str, folder: Path) -> Iterator[Case]:
     if kind.needs:
         pytest.importorskip(kind.needs)
     with hidden_packages(*kind.hidden), pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LSR_CACHE_DIR", str(folder / "cache"))
+        patch.setenv("LSR_CACHE_DIR", own_cache(folder))
         source: str | Path = name
         if kind.write is not None:
             source = folder / "model"

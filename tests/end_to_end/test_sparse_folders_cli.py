@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from encoder_kinds import own_cache
 from plain_bert import write_plain
 from sparse_models import write_bare, write_router, write_symmetric
-
-from lsr.cache import cache_root
 
 CORPUS = (
     '{"id": "1", "text": "Vaccines train the immune system."}\n'
@@ -23,12 +22,9 @@ CORPUS = (
 
 @pytest.fixture(scope="module", autouse=True)
 def _own_cache(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Converted graphs go away with the tests; compiled kernels are the user's, as they take long to make."""
-    cache = tmp_path_factory.mktemp("cache")
-    (cache_root() / "kernels").mkdir(parents=True, exist_ok=True)
-    (cache / "kernels").symlink_to(cache_root() / "kernels")
+    """Converted graphs go away with the tests."""
     before = environment.get("LSR_CACHE_DIR")
-    environment["LSR_CACHE_DIR"] = str(cache)
+    environment["LSR_CACHE_DIR"] = own_cache(tmp_path_factory.mktemp("own"))
     yield
     del environment["LSR_CACHE_DIR"]
     if before is not None:

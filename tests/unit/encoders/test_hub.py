@@ -7,7 +7,7 @@ from pathlib import Path
 
 import huggingface_hub
 import pytest
-from encoder_kinds import hidden_packages
+from encoder_kinds import hidden_packages, own_cache
 from plain_bert import write_plain
 from sparse_models import write_router, write_symmetric
 
@@ -18,7 +18,7 @@ from lsr.errors import EncoderMismatchError, InputError
 
 @pytest.fixture(autouse=True)
 def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LSR_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("LSR_CACHE_DIR", own_cache(tmp_path))
 
 
 def snapshot(tmp_path: Path, write=write_symmetric) -> Path:

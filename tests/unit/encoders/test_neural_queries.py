@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from encoder_kinds import hidden_packages
+from encoder_kinds import hidden_packages, own_cache
 from plain_bert import write_plain
 from sparse_models import write_symmetric
 
@@ -27,7 +27,7 @@ DOCUMENTS = [
 
 @pytest.fixture(autouse=True)
 def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("LSR_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("LSR_CACHE_DIR", own_cache(tmp_path))
     with hidden_packages("torch", "openvino"):
         yield
 
