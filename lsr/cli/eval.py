@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from lsr.cli import eval_run
 from lsr.cli.options import common_options, json_option, print_json
 
 if TYPE_CHECKING:
+    from lsr.api import Mode
+    from lsr.eval.engine import Quantize
     from lsr.eval.report import EvaluationReport
 
 
@@ -21,7 +24,11 @@ def command() -> None:
     \b
     Example:
       lsr eval beir scifact --data-dir data --baseline bm25
+      lsr eval run qrels.tsv mine.trec theirs.trec --compare
     """
+
+
+command.add_command(eval_run.command)
 
 
 @command.command("beir", short_help="Measure encoders and baselines on BEIR data sets.")
@@ -39,7 +46,38 @@ def command() -> None:
     multiple=True,
     default=("default",),
     show_default=True,
-    help="A bundled name or a model folder; may be given several times.",
+    help="A bundled name, a model folder or hf:org/name; may be given several times.",
+)
+@click.option(
+    "--vectors",
+    metavar="DOCS.npz,QUERIES.npz",
+    multiple=True,
+    help="Vectors of the corpus and of its queries, as lsr encode writes them; may be given several times.",
+)
+@click.option(
+    "--quantize",
+    type=click.Choice(["u8", "u16", "f32"]),
+    multiple=True,
+    default=("u8",),
+    show_default=True,
+    help="How indexes keep weights; may be given several times.",
+)
+@click.option(
+    "--mode",
+    "modes",
+    type=click.Choice(["exact", "approximate"]),
+    multiple=True,
+    default=("exact",),
+    show_default=True,
+    help="How indexes are searched; may be given twice. The exact mode always runs.",
+)
+@click.option(
+    "--overlap",
+    "overlaps",
+    type=float,
+    metavar="SHARE",
+    multiple=True,
+    help="With --mode approximate: the share of the exact hits to find; may be given several times.",
 )
 @click.option("--split", metavar="SPLIT", default="test", show_default=True, help="Which judgements.")
 @click.option(
@@ -47,7 +85,15 @@ def command() -> None:
     "baselines",
     metavar="NAME",
     multiple=True,
-    help="bm25, dense or dense:FOLDER; may be given several times. The others are compared with the first.",
+    help="bm25, lucene-bm25, dense or dense:FOLDER; may be given several times. The others are compared "
+    "with the first.",
+)
+@click.option(
+    "--fuse",
+    "fusions",
+    metavar="METHOD:A,B",
+    multiple=True,
+    help="rrf:A,B or minmax:A,B makes one of two systems of the report; may be given several times.",
 )
 @click.option(
     "--precision",
@@ -60,7 +106,13 @@ def command() -> None:
     "--run-dir",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Keep each system's TREC run and index there.",
+    help="Keep each system's TREC run, index, vectors and costs there; what is there is not measured again.",
+)
+@click.option("--keep", is_flag=True, help="Without --run-dir: keep all that in the cache folder.")
+@click.option(
+    "--latency",
+    is_flag=True,
+    help="Time queries one at a time on one core, warm, five times over, and print the spread.",
 )
 @click.option(
     "--per-query",
@@ -74,10 +126,17 @@ def beir(
     datasets: tuple[str, ...],
     data_dir: Path | None,
     encoders: tuple[str, ...],
+    vectors: tuple[str, ...],
+    quantize: tuple[Quantize, ...],
+    modes: tuple[Mode, ...],
+    overlaps: tuple[float, ...],
     split: str,
     baselines: tuple[str, ...],
+    fusions: tuple[str, ...],
     precision: Literal["auto", "fast"],
     run_dir: Path | None,
+    keep: bool,
+    latency: bool,
     per_query: Path | None,
     as_json: bool,
 ) -> None:
@@ -85,24 +144,32 @@ def beir(
 
     A DATASET is a folder with corpus.jsonl, queries.jsonl (either may be .gz) and qrels/test.tsv, or
     the name of such a folder in the data directory. Baselines need an extra: [eval] for bm25,
-    [torch] for dense.
+    [lucene] for lucene-bm25, [torch] for dense. --encoder '' leaves encoders out.
 
     \b
     Example:
       lsr eval beir scifact nfcorpus --data-dir data --baseline bm25
       lsr eval beir data/scifact --encoder default --encoder bm25 --json
+      lsr eval beir scifact --baseline bm25 --fuse rrf:default,bm25 --latency --run-dir runs
     """
     from lsr.eval.runner import evaluate_beir
 
     report = evaluate_beir(
         datasets,
         data_dir=data_dir,
-        encoders=encoders,
+        encoders=[encoder for encoder in encoders if encoder],
         split=split,
         baselines=baselines,
         precision=precision,
         run_dir=run_dir,
         per_query=per_query,
+        modes=modes,
+        overlaps=overlaps,
+        quantize=quantize,
+        vectors=vectors,
+        fusions=fusions,
+        latency=latency,
+        keep=keep,
     )
     if as_json:
         print_json(report.to_json())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -150,14 +151,18 @@ class KeptIndex:
         self._note = folder.with_name(f"{folder.name}.json")
 
     def open(self, encoder: Encoder | None) -> Index | None:
-        """The index if it is there, whole and of the same key."""
+        """The index if it is there, whole and of the same key; one that is ours and damaged is removed."""
         try:
             note = json.loads(self._note.read_text(encoding="utf-8"))
+            self.seconds = float(note["seconds"])
             if note["key"] != self._key:
                 return None
-            self.seconds = float(note["seconds"])
+        except (OSError, ValueError, TypeError, KeyError):
+            return None
+        try:
             return Index.open(self.folder, encoder=encoder)
-        except (OSError, ValueError, TypeError, KeyError, LsrError):
+        except LsrError:
+            shutil.rmtree(self.folder, ignore_errors=True)
             return None
 
     def begin(self) -> None:

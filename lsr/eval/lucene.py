@@ -49,7 +49,10 @@ class LuceneSystem:
         return {"kind": "lucene", "version": version("pyserini"), "k1": K1, "b": B}
 
     def run(self, dataset: Dataset, place: Place) -> SystemRun:
-        """See `System.run`; the index is made in a folder of its own, which goes afterwards."""
+        """See `System.run`; the index is made in a folder of its own, which goes afterwards.
+
+        The seconds of building hold the start of Java, some five to ten.
+        """
         with tempfile.TemporaryDirectory(prefix="lsr-lucene-") as home:
             folder = Path(home)
             write_corpus(dataset, folder / "corpus")

@@ -70,6 +70,21 @@ def test_document_frequencies(bm25):
     assert bm25.nbytes > 0
 
 
+def test_scores_taken_apart(bm25):
+    for row, score in bm25.search("Sleeping dogs sit, dogs!", k=5):
+        terms = bm25.explain("Sleeping dogs sit, dogs!", row)
+        assert sum(term.contribution for term in terms) == pytest.approx(score, rel=1e-6)
+        assert all(term.contribution == term.query_weight * term.document_weight for term in terms)
+    assert [(term.term, term.query_weight) for term in bm25.explain("dogs, dog", 1)] == [("dog", 2.0)]
+    assert bm25.explain("dogs", 2) == bm25.explain("zebra", 1) == []
+
+
+def test_summed_weights(bm25):
+    for stem, column in bm25.vocabulary.items():
+        expected = sum(by_formula([stem]))
+        assert bm25.summed_weights()[column] == pytest.approx(expected, rel=1e-5)
+
+
 @pytest.mark.parametrize("texts", [[], [""], ["", "the"]])
 def test_a_corpus_without_words(texts):
     pytest.importorskip("bm25s")
