@@ -14,6 +14,7 @@ from pathlib import Path
 
 from lsr.data.beir import BeirFolder
 from lsr.errors import InputError, InputFileError
+from lsr.eval.published_counts import PublishedCounts
 from lsr.types import Document
 
 DATA_VARIABLE = "LSR_DATA"
@@ -29,6 +30,9 @@ class Dataset:
         split: Which judgements.
         queries: Text of every judged query, by id, in the order of `qrels`.
         qrels: Grades of the judged documents of each query.
+        notes: What a reader of the report should know: counts that differ from the published ones, rules
+            that were applied and to how many.
+        published: The published counts of the data set, where they are known.
     """
 
     name: str
@@ -36,6 +40,8 @@ class Dataset:
     split: str
     queries: Mapping[str, str]
     qrels: Mapping[str, Mapping[str, int]]
+    notes: tuple[str, ...] = ()
+    published: PublishedCounts | None = None
 
     def documents(self) -> Iterator[Document]:
         """Reads the corpus, document by document."""
