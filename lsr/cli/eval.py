@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -188,6 +189,22 @@ def _print_tables(report: EvaluationReport) -> None:
     console.print(quality_table(report))
     console.print()
     console.print(cost_table(report))
+    for line in _spreads(report):
+        console.print(line)
     if report.comparisons:
         console.print()
         console.print("p: two-sided paired randomisation test over the queries, 100,000 draws.", style="dim")
+
+
+def _spreads(report: EvaluationReport) -> Iterator[str]:
+    """A line for each result whose queries were timed several times: how far its repeats are apart."""
+    heading = "\nmedian milliseconds of the fastest and of the slowest repeat, on one core:"
+    for result in report.results:
+        latency = result.run.latency
+        if latency.spread is not None:
+            fastest, slowest = latency.spread
+            noisy = "  noisy: do not quote it" if latency.noisy else ""
+            if heading:
+                yield heading
+            yield f"  {result.dataset}  {result.system}  {fastest:.2f} to {slowest:.2f}{noisy}"
+            heading = ""

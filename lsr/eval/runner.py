@@ -32,6 +32,7 @@ from lsr.eval.runfile import strictly_falling
 from lsr.eval.schedule import Schedule
 from lsr.eval.significance import compare, correct
 from lsr.eval.systems import Place, System, SystemRun, file_name
+from lsr.progress import say
 
 
 def evaluate_beir(
@@ -89,6 +90,8 @@ def evaluate_beir(
     if vectors and len(loaded) > 1:
         raise InputError("--vectors holds the vectors of one data set: name one DATASET with it.")
     chosen = choose_systems(Wish(encoders, baselines, precision, modes, overlaps, quantize, vectors, fusions))
+    for note in chosen.notes:
+        say(note)
     home = Home(run_dir, keep=keep)
     clock = LATENCY_CLOCK if latency else Clock()
     results: list[Result] = []

@@ -59,6 +59,16 @@ def test_bad_input_ends_with_2_and_one_sentence(demo, words, capsys, arguments, 
     assert part in captured.err.splitlines()[-1]
 
 
+def test_the_spread_is_printed_with_latency(demo, words, capsys):
+    options = ["--encoder", words, "--mode", "approximate", "--overlap", "0.98", "--latency"]
+    assert run(cli, ["eval", "beir", demo, *options]) == 0
+    captured = capsys.readouterr()
+    (line,) = [line for line in captured.out.splitlines() if " to " in line]
+    assert line.split()[:2] == ["demo", "words"]
+    assert float(line.split()[2]) <= float(line.split()[4])
+    assert "words approximate@0.98: left out" in captured.err
+
+
 def test_help_has_an_example(capsys):
     assert run(cli, ["eval", "beir", "--help"]) == 0
     assert "Example" in capsys.readouterr().out
