@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from lsr.eval.measures import MEASURES, Measured, mean
@@ -12,6 +12,7 @@ from lsr.eval.significance import DRAWS, Comparison
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from lsr.eval.datasets import Dataset
     from lsr.eval.systems import SystemRun
 
 REPORT_VERSION = 1
@@ -53,10 +54,17 @@ class EvaluationReport:
     Attributes:
         results: One for each data set and system.
         comparisons: Of every other system with the first baseline (the first system, if there is none).
+        machine: What it ran on, by name: see `lsr.eval.machine.describe_machine`.
+        notes: The rules that were applied, with how often, and what a reader has to know.
+        datasets: The data sets by name, so that a report can show queries and documents; without them it
+            shows their ids.
     """
 
     results: tuple[Result, ...]
     comparisons: tuple[SystemComparison, ...]
+    machine: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    datasets: Mapping[str, Dataset] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """The report as JSON values, in the form that `docs/evaluation.md` describes."""
