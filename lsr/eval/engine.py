@@ -17,13 +17,12 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from lsr import __version__
 from lsr.api import Index, Mode
 from lsr.encoders.protocol import Encoder
 from lsr.errors import LsrError
 from lsr.eval.datasets import Dataset
 from lsr.eval.efficiency import TIMED_HITS, Sparsity, measure_sparsity
-from lsr.eval.kept import hash_of
+from lsr.eval.kept import code_version, hash_of
 from lsr.eval.remembered import remember, write_whole
 from lsr.eval.systems import DEPTH, Explain, Place, Ranking, SystemRun, drop_own
 from lsr.progress import Progress
@@ -103,7 +102,7 @@ class EncoderSystem:
 
     def run(self, dataset: Dataset, place: Place) -> SystemRun:
         """Builds the index, unless the same one was kept, and searches it; see `System.run`."""
-        key = hash_of([__version__, self._index_key, place.content])
+        key = hash_of([code_version(), self._index_key, place.content])
         build = KeptIndex(place.path(self._index_name, ".lsr"), key)
         with build.open(self.encoder) or self._build(build, dataset, place) as index:
             return measure_index(

@@ -3,7 +3,8 @@
 A system's run over a data set (rankings and costs) is one file, `SYSTEM.run.json.gz`, beside its TREC run
 and its index. It is taken for another only if the key inside is the same: a hash of the system's own key
 (the encoder's fingerprint, the quantisation, the mode), the content of corpus and queries, the way of
-timing, and the version of this package. A file that is damaged or of another key counts as not there.
+timing, and the version and code of this package (see `code_version`). A file that is damaged or of another
+key counts as not there.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ import gzip
 import json
 import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import cache
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -57,7 +60,34 @@ def read_content(dataset: Dataset) -> Content:
 
 def run_key(system: Mapping[str, Any], content: Content, clock: Clock) -> str:
     """The key under which a run is kept."""
-    return hash_of([__version__, dict(system), asdict(content), asdict(clock), DEPTH])
+    return hash_of([code_version(), dict(system), asdict(content), asdict(clock), DEPTH])
+
+
+@cache
+def code_version() -> str:
+    """The version of this package, and the hash of the modules that decide about rankings and costs.
+
+    So a measurement that was kept is made anew after the engine was changed, though its version was not.
+    """
+    hashed = blake2b(__version__.encode("ascii"), digest_size=16)
+    root = Path(__file__).parent.parent
+    named = [root / "eval" / f"{name}.py" for name in _SYSTEM_MODULES]
+    for path in sorted([*named, *(root / "index").rglob("*.py"), *(root / "encoders").rglob("*.py")]):
+        with suppress(OSError):  # a package that is not made of files has its version alone
+            hashed.update(path.read_bytes())
+    return hashed.hexdigest()
+
+
+_SYSTEM_MODULES = (
+    "bm25",
+    "dense",
+    "efficiency",
+    "engine",
+    "lucene",
+    "lucene_child",
+    "systems",
+    "vector_system",
+)
 
 
 def hash_of(value: Any) -> str:

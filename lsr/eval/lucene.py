@@ -12,6 +12,7 @@ import importlib
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -27,6 +28,8 @@ from lsr.eval.systems import DEPTH, Explain, Place, SystemRun, drop_own
 
 K1 = 0.9
 B = 0.4
+OLDEST_JAVA = 21
+
 _LAST_LINES = 3
 
 
@@ -88,7 +91,7 @@ class LuceneSystem:
             "pinned": clock.pinned,
         }
         (folder / "wish.json").write_text(json.dumps(wish), encoding="utf-8")
-        command = [sys.executable, "-m", "lsr.eval.lucene_child", str(folder)]
+        command = [sys.executable, "-P", "-m", "lsr.eval.lucene_child", str(folder)]
         done = subprocess.run(
             command,
             env=self._environment,
@@ -133,6 +136,7 @@ def java_environment() -> dict[str, str]:
         raise InputError(
             f"JAVA_HOME is {home}, which holds no Java: set it to the folder of a JDK 21 or newer."
         )
+    _check_java(home)
     jars = sorted((Path(found.origin).parent / "resources" / "jars").glob("*.jar"))
     if not jars:
         raise MissingExtraError("The baseline lucene-bm25 (Anserini's classes inside pyserini)", "lucene")
@@ -164,6 +168,32 @@ def _java_home() -> Path:
             "lucene",
         ) from None
     return Path(packaged.JAVA_HOME)
+
+
+def _check_java(home: Path) -> None:
+    """Refuses a Java that is too old, before hours of encoding; one that does not say its version passes."""
+    program = next(
+        (home / "bin" / name for name in ("java", "java.exe") if (home / "bin" / name).is_file()), None
+    )
+    if program is None:
+        return
+    try:
+        said = subprocess.run(
+            [str(program), "-version"],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=60,
+            check=False,
+        ).stderr
+    except (OSError, subprocess.TimeoutExpired):
+        return
+    found = re.search(r'version "(?:1\.)?(\d+)', said)
+    if found and int(found[1]) < OLDEST_JAVA:
+        raise InputError(
+            f"JAVA_HOME is {home}, a Java {found[1]}, and Lucene needs {OLDEST_JAVA} or newer: "
+            "set it to the folder of a newer JDK."
+        )
 
 
 def write_corpus(dataset: Dataset, folder: Path) -> None:

@@ -33,7 +33,7 @@ def main(folder: Path) -> None:
 
 def _build(corpus: Path, index: Path) -> None:
     """Indexes without positions, vectors or stored documents: BM25 needs none of them."""
-    command = [sys.executable, "-m", "pyserini.index.lucene", "--collection", "JsonCollection"]
+    command = [sys.executable, "-P", "-m", "pyserini.index.lucene", "--collection", "JsonCollection"]
     command += ["--generator", "DefaultLuceneDocumentGenerator", "--threads", str(os.cpu_count() or 1)]
     command += ["--input", str(corpus), "--index", str(index)]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)

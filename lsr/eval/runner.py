@@ -148,12 +148,15 @@ def _measure_all(
     """The results of every system and every fusion on one data set."""
     runs: dict[str, SystemRun] = {}
     for system in chosen.systems:
-        schedule.start(dataset.name, system.name)
         key = run_key(system.key, content, place.clock)
-        kept = read_kept(place.path(system.name, ".run.json.gz"), key) if place.kept else None
-        run = kept or _run(system, dataset, place, key)
+        run = read_kept(place.path(system.name, ".run.json.gz"), key) if place.kept else None
+        if run is not None:
+            schedule.skip(dataset.name, system.name)
+        else:
+            schedule.start(dataset.name, system.name)
+            run = _run(system, dataset, place, key)
+            schedule.finish(dataset.name, system.name)
         runs[system.name] = replace(run, explain=system.explainer(dataset, place))
-        schedule.finish(dataset.name, system.name, seconds=0.0 if kept else None)
         yield _judge(system.name, runs[system.name], dataset, lines)
     for fusion in chosen.fusions:
         run = fuse_runs(fusion, *(runs[name] for name in fusion.parts))

@@ -32,21 +32,30 @@ class Schedule:
         self._done: dict[str, int] = {}
         self._started = time.perf_counter()
 
+    def skip(self, dataset: str, system: str) -> None:
+        """Says that a pair was measured before."""
+        say(
+            f"{dataset}: {system}  [{self._number} of {self._total}, kept from before and not measured again]"
+        )
+        self._waiting.remove((dataset, system))
+
     def start(self, dataset: str, system: str) -> None:
         """Says which pair begins."""
-        number = self._total - len(self._waiting) + 1
         left = self.seconds_left()
         guess = f", about {duration(left)} left" if left is not None else ""
-        say(f"{dataset}: {system}  [{number} of {self._total}{guess}]")
+        say(f"{dataset}: {system}  [{self._number} of {self._total}{guess}]")
         self._started = time.perf_counter()
 
     def finish(self, dataset: str, system: str, *, seconds: float | None = None) -> None:
-        """Says that a pair is done; one that was only read (0.0 seconds) teaches nothing."""
+        """Says that a pair is done."""
         self._waiting.remove((dataset, system))
         took = time.perf_counter() - self._started if seconds is None else seconds
-        if took > 0:
-            self._seconds[system] = self._seconds.get(system, 0.0) + took
-            self._done[system] = self._done.get(system, 0) + max(self._documents[dataset], 1)
+        self._seconds[system] = self._seconds.get(system, 0.0) + took
+        self._done[system] = self._done.get(system, 0) + max(self._documents[dataset], 1)
+
+    @property
+    def _number(self) -> int:
+        return self._total - len(self._waiting) + 1
 
     def seconds_left(self) -> float | None:
         """The guess; None before anything is done."""

@@ -15,14 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from lsr import __version__
 from lsr.api import Index
 from lsr.data.canonical import list_names
 from lsr.data.vectors import VectorSource, read_vectors
 from lsr.errors import InputError
 from lsr.eval.datasets import Dataset
 from lsr.eval.engine import KeptIndex, Quantize, explain_from, measure_index, variant_name
-from lsr.eval.kept import hash_of
+from lsr.eval.kept import code_version, hash_of
 from lsr.eval.systems import Explain, Place, SystemRun
 from lsr.vectors import ROWS
 
@@ -57,7 +56,7 @@ class VectorSystem:
 
     def run(self, dataset: Dataset, place: Place) -> SystemRun:
         """Builds the index, unless the same one was kept, and searches it; see `System.run`."""
-        key = hash_of([__version__, self._hashes[0], self._quantize, place.content])
+        key = hash_of([code_version(), self._hashes[0], self._quantize, place.content])
         build = KeptIndex(place.path(self.name, ".lsr"), key)
         queries = self._weights_of(dataset)
         with build.open(None) or self._build(build, dataset) as index:

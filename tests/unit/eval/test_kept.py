@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from lsr.data.demo_corpus import demo_folder
 from lsr.encoders.lexical import LexicalEncoder
 from lsr.encoders.loading import load_encoder
+from lsr.eval import engine, kept
 from lsr.eval.efficiency import Latency, Sparsity
 from lsr.eval.kept import read_kept, write_kept
 from lsr.eval.remembered import remember
@@ -138,6 +140,28 @@ def test_another_corpus_encoder_or_question_is_measured_anew(tmp_path, small, be
     # Other judgements need no other search.
     (small / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq3\td3\t1\n", encoding="utf-8")
     assert evaluate_beir([str(small)], encoders=[other_words], run_dir=runs).results[0].mean.map == 1.0
+
+
+def test_what_another_engine_measured_is_measured_anew(tmp_path, small, words, monkeypatch, capsys):
+    first = evaluate_beir([str(small)], encoders=[words], run_dir=tmp_path)
+    note = tmp_path / "small" / "words.lsr.json"
+    built = note.read_bytes()
+    capsys.readouterr()
+    evaluate_beir([str(small)], encoders=[words], run_dir=tmp_path)
+    assert "not measured again" in capsys.readouterr().err
+    assert note.read_bytes() == built
+    monkeypatch.setattr(kept, "code_version", lambda: "changed")
+    monkeypatch.setattr(engine, "code_version", lambda: "changed")
+    again = evaluate_beir([str(small)], encoders=[words], run_dir=tmp_path)
+    assert "not measured again" not in capsys.readouterr().err
+    assert note.read_bytes() != built
+    assert again.results[0].run.rankings == first.results[0].run.rankings
+
+
+def test_the_code_of_the_engine_is_in_the_key():
+    assert kept.code_version() == kept.code_version.__wrapped__()
+    assert (Path(kept.__file__).parent / "engine.py").is_file()
+    assert all((Path(kept.__file__).parent / f"{name}.py").is_file() for name in kept._SYSTEM_MODULES)
 
 
 def test_a_damaged_index_is_built_again(tmp_path, small, words):

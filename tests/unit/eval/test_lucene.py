@@ -61,6 +61,23 @@ def test_the_child_gets_the_user_s_java_and_the_classes(pyserini, monkeypatch, t
     assert "JVM_PATH" not in os.environ  # this process keeps its own
 
 
+@pytest.mark.skipif(os.name == "nt", reason="the stand-in for Java is a shell script")
+@pytest.mark.parametrize(("version", "old"), [("17.0.9", True), ("1.8.0_392", True), ("21.0.8", False)])
+def test_an_old_java_is_refused_before_any_work(pyserini, monkeypatch, tmp_path, version, old):
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "lib" / "server").mkdir(parents=True)
+    (tmp_path / "lib" / "server" / "libjvm.so").write_bytes(b"")
+    java = tmp_path / "bin" / "java"
+    java.write_text(f"#!/bin/sh\necho 'openjdk version \"{version}\"' >&2\n", encoding="utf-8")
+    java.chmod(0o755)
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    if old:
+        with pytest.raises(InputError, match="needs 21 or newer"):
+            LuceneSystem()
+    else:
+        LuceneSystem()
+
+
 def test_a_child_that_fails_is_told_in_one_sentence(small, tmp_path, monkeypatch):
     monkeypatch.setattr(lucene, "java_environment", lambda: {**os.environ, "PYTHONPATH": str(tmp_path)})
     (tmp_path / "pyserini").mkdir()
