@@ -39,23 +39,26 @@ class Content:
         corpus: Hash of all documents, in their order.
         queries: Hash of the judged queries' ids and texts, in their order.
         documents: Number of documents.
+        own: Number of documents that bear the id of a judged query: each is left out of that query's ranking.
     """
 
     corpus: str
     queries: str
     documents: int
+    own: int = 0
 
 
 def read_content(dataset: Dataset) -> Content:
     """Reads a data set through, once."""
     corpus = blake2b(digest_size=16)
-    documents = 0
+    documents = own = 0
     for document in dataset.documents():
         data = canonical_json(document.fields)
         corpus.update(len(data).to_bytes(8, "little"))
         corpus.update(data)
         documents += 1
-    return Content(corpus.hexdigest(), hash_of(list(dataset.queries.items())), documents)
+        own += document.id in dataset.queries
+    return Content(corpus.hexdigest(), hash_of(list(dataset.queries.items())), documents, own)
 
 
 def run_key(system: Mapping[str, Any], content: Content, clock: Clock) -> str:

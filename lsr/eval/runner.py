@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +26,7 @@ from lsr.eval.efficiency import LATENCY_CLOCK, Clock, PeakMemory
 from lsr.eval.engine import Quantize
 from lsr.eval.fusion import fuse_runs
 from lsr.eval.kept import Content, read_content, read_kept, run_key, write_kept
+from lsr.eval.machine import describe_machine
 from lsr.eval.measures import mean, measure_queries
 from lsr.eval.report import EvaluationReport, Result, SystemComparison, query_rows
 from lsr.eval.runfile import strictly_falling
@@ -90,7 +91,8 @@ def evaluate_beir(
     if vectors and len(loaded) > 1:
         raise InputError("--vectors holds the vectors of one data set: name one DATASET with it.")
     chosen = choose_systems(Wish(encoders, baselines, precision, modes, overlaps, quantize, vectors, fusions))
-    for note in chosen.notes:
+    notes = [*chosen.notes, *(note for dataset in loaded for note in dataset.notes)]
+    for note in notes:
         say(note)
     home = Home(run_dir, keep=keep)
     clock = LATENCY_CLOCK if latency else Clock()
@@ -99,6 +101,7 @@ def evaluate_beir(
     with ExitStack() as stack:
         lines = stack.enter_context(_open_output(per_query))
         contents = {dataset.name: read_content(dataset) for dataset in loaded}
+        notes += _own_notes(contents)
         schedule = Schedule(
             {name: content.documents for name, content in contents.items()},
             [system.name for system in chosen.systems],
@@ -109,7 +112,14 @@ def evaluate_beir(
                 measured = list(_measure_all(dataset, chosen, place, content, schedule, lines))
             results += measured
             comparisons += _compare(measured, chosen.reference)
-    return EvaluationReport(tuple(results), tuple(comparisons))
+    notes += schedule.notes()
+    return EvaluationReport(
+        tuple(results),
+        tuple(comparisons),
+        machine=describe_machine(),
+        notes=tuple(notes),
+        datasets={dataset.name: dataset for dataset in loaded},
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +173,13 @@ def _measure_all(
         if place.kept:
             _keep_run(run, place, fusion.name)
         yield _judge(fusion.name, run, dataset, lines)
+
+
+def _own_notes(contents: Mapping[str, Content]) -> Iterator[str]:
+    """Which rule of BEIR was applied, and to how many documents."""
+    for name, content in contents.items():
+        if content.own:
+            yield f"{name}: documents left out of a ranking for having their query's own id: {content.own:,}."
 
 
 def _run(system: System, dataset: Dataset, place: Place, key: str) -> SystemRun:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 
 from lsr.progress import duration, say
 
@@ -17,6 +18,9 @@ class Schedule:
         documents: Number of documents by name of the data set.
         systems: The systems of each.
 
+    Attributes:
+        skipped: Pairs that were measured before.
+
     Example:
         >>> schedule = Schedule({"a": 10, "b": 20}, ["one"])
         >>> schedule.finish("a", "one", seconds=5.0)
@@ -27,6 +31,7 @@ class Schedule:
     def __init__(self, documents: dict[str, int], systems: list[str]) -> None:
         self._documents = documents
         self._waiting = [(dataset, system) for dataset in documents for system in systems]
+        self.skipped = 0
         self._total = len(self._waiting)
         self._seconds: dict[str, float] = {}
         self._done: dict[str, int] = {}
@@ -38,6 +43,7 @@ class Schedule:
             f"{dataset}: {system}  [{self._number} of {self._total}, kept from before and not measured again]"
         )
         self._waiting.remove((dataset, system))
+        self.skipped += 1
 
     def start(self, dataset: str, system: str) -> None:
         """Says which pair begins."""
@@ -52,6 +58,14 @@ class Schedule:
         took = time.perf_counter() - self._started if seconds is None else seconds
         self._seconds[system] = self._seconds.get(system, 0.0) + took
         self._done[system] = self._done.get(system, 0) + max(self._documents[dataset], 1)
+
+    def notes(self) -> Iterator[str]:
+        """What a reader of the report should know."""
+        if self.skipped:
+            yield (
+                f"{self.skipped} of {self._total} runs were kept from an earlier evaluation, "
+                "with the costs that were measured then."
+            )
 
     @property
     def _number(self) -> int:

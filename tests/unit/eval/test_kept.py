@@ -93,6 +93,10 @@ def test_a_second_evaluation_only_reads(tmp_path, words, encoded):
     assert without_times(second) == without_times(first)
     assert second.comparisons == first.comparisons
     assert second.results[0].run.explain is not None
+    assert first.notes == ()
+    assert second.notes == (
+        "2 of 2 runs were kept from an earlier evaluation, with the costs that were measured then.",
+    )
 
 
 def test_a_killed_evaluation_goes_on(tmp_path, words, encoded, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 
 import numpy as np
 import pytest
@@ -120,6 +121,11 @@ def test_the_kept_index_is_the_one_that_was_measured(demo):
 
 def test_every_judged_query_counts_and_the_own_id_is_dropped(small, beir, words):
     report = evaluate_beir([str(small)], encoders=[words], baselines=["bm25"])
+    assert "small: documents left out of a ranking for having their query's own id: 1." in report.notes
+    assert report.machine["python"] == platform.python_version()
+    assert report.machine["cores"].isdigit()
+    assert "lsr-search" in report.machine["versions"]
+    assert list(report.datasets) == ["small"]
     for result in report.results:
         assert list(result.measured) == list(beir.qrels)
         assert result.measured["q3"].ndcg_at_10 == 0.0
