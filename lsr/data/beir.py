@@ -18,6 +18,14 @@ from lsr.errors import InputError, InputFileError
 from lsr.types import Document
 
 
+def find_queries(folder: Path) -> Path | None:
+    """The queries file of a BEIR folder (the plain one before the `.gz`), or None if it has none."""
+    for name in ("queries.jsonl", "queries.jsonl.gz"):
+        if (folder / name).is_file():
+            return folder / name
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class BeirFolder:
     """A data set on disk; nothing is read before it is asked for.
@@ -60,10 +68,10 @@ class BeirFolder:
             InputFileError: There is no such folder, or no queries in it.
             InputError: A line is no query.
         """
-        for name in ("queries.jsonl", "queries.jsonl.gz"):
-            if (self.path / name).is_file():
-                return read_queries(self.path / name)
-        raise self._lacks("queries.jsonl")
+        found = find_queries(self.path)
+        if found is None:
+            raise self._lacks("queries.jsonl")
+        return read_queries(found)
 
     def splits(self) -> list[str]:
         """The names of the splits that have judgements, sorted."""

@@ -69,20 +69,20 @@ def load_datasets(
     if not names:
         raise InputError("There is no data set to measure on: name at least one.")
     paths = list(dict.fromkeys(find_dataset(name, data_dir=data_dir).resolve() for name in names))
-    return [_load(label, path, split) for label, path in zip(_labels(paths), paths, strict=True)]
+    return [_load(label, path, split) for label, path in zip(shortest_names(paths), paths, strict=True)]
 
 
 def find_dataset(name: str, *, data_dir: str | Path | None = None) -> Path:
     """The folder of a data set given by path or by name; see `load_datasets`."""
     if _holds_corpus(Path(name)):
         return Path(name)
-    chosen = data_dir or os.environ.get(DATA_VARIABLE)
+    chosen = data_folder(data_dir)
     if chosen is None:
         raise InputFileError(
             f"There is no data set {name!r}: give a folder (corpus.jsonl, queries.jsonl, qrels/test.tsv) "
             f"or say with --data-dir or {DATA_VARIABLE} which folder holds one called {name!r}."
         )
-    folder = Path(chosen) / name
+    folder = chosen / name
     if not _holds_corpus(folder):
         raise InputFileError(
             f"There is no data set {name!r}: expected the folder {folder} with corpus.jsonl, queries.jsonl "
@@ -91,11 +91,17 @@ def find_dataset(name: str, *, data_dir: str | Path | None = None) -> Path:
     return folder
 
 
+def data_folder(data_dir: str | Path | None) -> Path | None:
+    """The data directory: the one given, else the one that `LSR_DATA` names, else None."""
+    chosen = data_dir or os.environ.get(DATA_VARIABLE)
+    return Path(chosen) if chosen else None
+
+
 def _holds_corpus(folder: Path) -> bool:
     return any((folder / file).is_file() for file in ("corpus.jsonl", "corpus.jsonl.gz"))
 
 
-def _labels(paths: Sequence[Path]) -> list[str]:
+def shortest_names(paths: Sequence[Path]) -> list[str]:
     """The shortest ends of the paths (one part, then two, ...) that tell them apart."""
     depth = 1
     while len({path.parts[-depth:] for path in paths}) < len(paths):
