@@ -155,6 +155,4 @@ class Gathering:
 
     def count(self, training: str, evaluation: str, kind: Kind) -> LeakCount:
         """The counts of all pairs."""
-        return LeakCount(
-            training, evaluation, kind, self._pairs, len(self._training), len(self._evaluation)
-        )
+        return LeakCount(training, evaluation, kind, self._pairs, len(self._training), len(self._evaluation))

@@ -133,9 +133,7 @@ class TrainingSet:
         return count_documents(files + ([self.queries_file] if self.queries_file else []))
 
 
-def find_training(
-    names: Sequence[str | Path], *, data_dir: str | Path | None = None
-) -> list[TrainingSet]:
+def find_training(names: Sequence[str | Path], *, data_dir: str | Path | None = None) -> list[TrainingSet]:
     """Finds training sets by path or by name, each once; nothing is read yet.
 
     Raises:

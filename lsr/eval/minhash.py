@@ -112,7 +112,9 @@ def signatures(shingles: Shingles, *, permutations: int = PERMUTATIONS) -> U64:
         rows = filled[first:last]
         for i, factor in enumerate(factors):
             # Multiplying by an odd number permutes the 64-bit numbers; mixing makes the permutations unrelated.
-            signed[i, rows] = np.minimum.reduceat(_mix_little(hashes ^ factor, factor), begins[first:last] - start)
+            signed[i, rows] = np.minimum.reduceat(
+                _mix_little(hashes ^ factor, factor), begins[first:last] - start
+            )
     return np.ascontiguousarray(signed.T)
 
 
