@@ -181,19 +181,19 @@ def beir(
 def _print_tables(report: EvaluationReport) -> None:
     from rich.console import Console
 
-    from lsr.eval.report import cost_table, quality_table
+    from lsr.eval.report_table import cost_table, quality_table, significance_table
 
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = 120
     console.print(quality_table(report))
     console.print()
+    if report.comparisons:
+        console.print(significance_table(report))
+        console.print()
     console.print(cost_table(report))
     for line in _spreads(report):
         console.print(line)
-    if report.comparisons:
-        console.print()
-        console.print("p: two-sided paired randomisation test over the queries, 100,000 draws.", style="dim")
 
 
 def _spreads(report: EvaluationReport) -> Iterator[str]:

@@ -1,21 +1,33 @@
-"""The report of an evaluation: as JSON for programs, as a table for people."""
+"""The report of an evaluation: its records, its JSON, and the file that it is written to.
+
+What a reader sees is made of these records elsewhere: tables in `lsr.eval.report_table`, CSV, LaTeX and
+Markdown in `lsr.eval.report_text`, the page in `lsr.eval.report_html`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
-from lsr.eval.measures import MEASURES, Measured, mean
-from lsr.eval.significance import DRAWS, Comparison
+from lsr.data.replacing import PendingFile
+from lsr.errors import InputError
+from lsr.eval.measures import Measured, mean
+from lsr.eval.significance import DRAWS, RESAMPLES, Comparison
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from lsr.eval.datasets import Dataset
     from lsr.eval.systems import SystemRun
 
 REPORT_VERSION = 1
+
+ALPHA = 0.05
+"""A difference is called significant if its p-value after Holm's correction is at most this."""
+
+ENDINGS = (".html", ".htm", ".csv", ".tex", ".md", ".json")
+"""What a report can be written as, by the ending of the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +47,11 @@ class Result:
     measured: dict[str, Measured]
     mean: Measured
     run: SystemRun
+
+    @property
+    def documents_per_second(self) -> float:
+        """From text to a searchable index."""
+        return self.run.documents / max(self.run.build_seconds, 1e-9)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +83,64 @@ class EvaluationReport:
     notes: tuple[str, ...] = ()
     datasets: Mapping[str, Dataset] = field(default_factory=dict)
 
+    @property
+    def dataset_names(self) -> list[str]:
+        """The data sets, in the order in which they were measured."""
+        return list(dict.fromkeys(result.dataset for result in self.results))
+
+    @property
+    def system_names(self) -> list[str]:
+        """The systems, in the order in which they were measured."""
+        return list(dict.fromkeys(result.system for result in self.results))
+
+    @property
+    def baseline(self) -> str | None:
+        """The system that the others are compared with; None if nothing was compared."""
+        return self.comparisons[0].baseline if self.comparisons else None
+
+    def result(self, dataset: str, system: str) -> Result | None:
+        """The result of a system on a data set; None if it was not measured there."""
+        wanted = (dataset, system)
+        return next((item for item in self.results if (item.dataset, item.system) == wanted), None)
+
+    def comparison(self, dataset: str, system: str) -> Comparison | None:
+        """A system on a data set against the baseline; None for the baseline itself."""
+        wanted = (dataset, system)
+        found = (item.comparison for item in self.comparisons if (item.dataset, item.system) == wanted)
+        return next(found, None)
+
+    def means(self) -> dict[str, Measured]:
+        """The mean over the data sets of each system that was measured on all; empty for one data set."""
+        count = len(self.dataset_names)
+        by_system: dict[str, list[Measured]] = {}
+        for result in self.results:
+            by_system.setdefault(result.system, []).append(result.mean)
+        return {
+            system: mean(values) for system, values in by_system.items() if count > 1 and len(values) == count
+        }
+
     def to_json(self) -> dict[str, Any]:
         """The report as JSON values, in the form that `docs/evaluation.md` describes."""
         return {
             "version": REPORT_VERSION,
-            "results": [_result_to_json(result) for result in self.results],
-            "comparisons": [_comparison_to_json(comparison) for comparison in self.comparisons],
+            "results": [result_to_json(result) for result in self.results],
+            "comparisons": [comparison_to_json(comparison) for comparison in self.comparisons],
+            "machine": dict(self.machine),
+            "notes": list(self.notes),
         }
+
+
+def verdict(comparison: Comparison | None) -> Literal["", "better", "worse"]:
+    """Whether a difference is significant at `ALPHA`, and which way.
+
+    Holm's p-value decides; where nobody corrected, the plain one does.
+    """
+    if comparison is None:
+        return ""
+    p = comparison.p if comparison.p_holm is None else comparison.p_holm
+    if p > ALPHA or comparison.mean_difference == 0:
+        return ""
+    return "better" if comparison.mean_difference > 0 else "worse"
 
 
 def query_rows(result: Result) -> Iterable[dict[str, Any]]:
@@ -81,42 +149,8 @@ def query_rows(result: Result) -> Iterable[dict[str, Any]]:
         yield {"dataset": result.dataset, "system": result.system, "query_id": id, **asdict(measured)}
 
 
-def quality_table(report: EvaluationReport) -> Table:
-    """What was found, as a rich table: the measures, and how far apart the systems are."""
-    table = _table("NDCG\n@10", "recall\n@100", "MRR\n@10")
-    compared = {(item.dataset, item.system): item.comparison for item in report.comparisons}
-    if report.comparisons:
-        table.add_column(f"NDCG@10 against\n{report.comparisons[0].baseline}", justify="right")
-        table.add_column("p", justify="right")
-    for result, shown in _with_names(report.results):
-        comparison = compared.get((result.dataset, result.system))
-        table.add_row(*shown, *_measures(result.mean), *(_difference(comparison) if comparison else ()))
-    for system, values in _means(report.results).items():
-        table.add_row("mean", system, *_measures(values))
-    return table
-
-
-def cost_table(report: EvaluationReport) -> Table:
-    """What it cost, as a rich table: terms, bytes, speed."""
-    table = _table(
-        "terms/\nquery", "terms/\ndocument", "flops", "index\nMB", "documents/\nsecond", "ms\np50", "ms\np99"
-    )
-    for result, shown in _with_names(report.results):
-        run = result.run
-        table.add_row(
-            *shown,
-            f"{run.sparsity.query_terms:.1f}",
-            f"{run.sparsity.document_terms:.1f}",
-            f"{run.sparsity.flops:.2f}",
-            f"{run.index_bytes / 1e6:.1f}",
-            f"{_speed(result):,.0f}",
-            f"{run.latency.p50:.2f}",
-            f"{run.latency.p99:.2f}",
-        )
-    return table
-
-
-def _result_to_json(result: Result) -> dict[str, Any]:
+def result_to_json(result: Result) -> dict[str, Any]:
+    """One result as JSON values."""
     run = result.run
     return {
         "dataset": result.dataset,
@@ -128,12 +162,14 @@ def _result_to_json(result: Result) -> dict[str, Any]:
         "index_bytes": run.index_bytes,
         "stored_bytes": run.stored_bytes,
         "overlap_with_exact": run.overlap_with_exact,
-        "documents_per_second": _speed(result),
+        "documents_per_second": result.documents_per_second,
+        "peak_mb": run.peak_mb,
         "latency_ms": asdict(run.latency),
     }
 
 
-def _comparison_to_json(item: SystemComparison) -> dict[str, Any]:
+def comparison_to_json(item: SystemComparison) -> dict[str, Any]:
+    """One comparison as JSON values."""
     return {
         "dataset": item.dataset,
         "system": item.system,
@@ -141,44 +177,61 @@ def _comparison_to_json(item: SystemComparison) -> dict[str, Any]:
         "measure": "ndcg_at_10",
         **asdict(item.comparison),
         "draws": DRAWS,
+        "resamples": RESAMPLES,
     }
 
 
-def _speed(result: Result) -> float:
-    return result.run.documents / max(result.run.build_seconds, 1e-9)
+def check_report_path(path: str | Path) -> Path:
+    """A path that a report can be written to, so that a wrong one is known before hours of measuring.
+
+    Raises:
+        InputError: The ending says no form, or there is no such folder.
+    """
+    chosen = Path(path)
+    if chosen.suffix.lower() not in ENDINGS:
+        raise InputError(f"{path} says no form of report: end its name in .html, .csv, .tex, .md or .json.")
+    if not chosen.absolute().parent.is_dir():
+        raise InputError(
+            f"There is no folder {chosen.absolute().parent}: make it, or write --report elsewhere."
+        )
+    if chosen.is_dir():
+        raise InputError(f"{path} is a folder: give --report a file.")
+    return chosen
 
 
-def _table(*headings: str) -> Table:
-    from rich.table import Table
+def write_report(report: EvaluationReport, path: str | Path) -> None:
+    """Writes a report in the form that the file's ending names; the file appears whole or not at all.
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("data set", "system"):
-        table.add_column(heading, overflow="fold")
-    for heading in headings:
-        table.add_column(heading, justify="right", no_wrap=True)
-    return table
+    Args:
+        report: The report. Its indexes have to be there still for the page to explain scores.
+        path: `.html`, `.csv`, `.tex`, `.md` or `.json`.
 
-
-def _with_names(results: Sequence[Result]) -> Iterator[tuple[Result, tuple[str, str]]]:
-    """Each result with its data set (once for all its systems) and its system."""
-    before = None
-    for result in results:
-        yield result, ("" if result.dataset == before else result.dataset, result.system)
-        before = result.dataset
-
-
-def _difference(comparison: Comparison) -> tuple[str, str]:
-    p = comparison.p
-    return f"{comparison.mean_difference:+.4f}", f"{p:.4f}" if p >= 1e-4 else "<0.0001"
+    Raises:
+        InputError: The ending says no form, or there is no such folder.
+        InputFileError: The file cannot be written.
+    """
+    chosen = check_report_path(path)
+    content = _renderer(chosen.suffix.lower())(report).encode("utf-8", "replace")
+    file = PendingFile(chosen)
+    try:
+        file.stream.write(content)
+        file.publish()
+    except BaseException:
+        file.discard()
+        raise
 
 
-def _measures(measured: Measured) -> list[str]:
-    return [f"{getattr(measured, name):.4f}" for name in MEASURES]
+def _renderer(ending: str) -> Callable[[EvaluationReport], str]:
+    from lsr.eval import report_html, report_text
+
+    renderers: dict[str, Callable[[EvaluationReport], str]] = {
+        ".csv": report_text.to_csv,
+        ".tex": report_text.to_latex,
+        ".md": report_text.to_markdown,
+        ".json": _to_json_text,
+    }
+    return renderers.get(ending, report_html.to_html)
 
 
-def _means(results: Sequence[Result]) -> dict[str, Measured]:
-    """The mean over data sets for each system; empty for one data set."""
-    by_system: dict[str, list[Measured]] = {}
-    for result in results:
-        by_system.setdefault(result.system, []).append(result.mean)
-    return {system: mean(values) for system, values in by_system.items() if len(values) > 1}
+def _to_json_text(report: EvaluationReport) -> str:
+    return json.dumps(report.to_json(), ensure_ascii=False, indent=1) + "\n"
