@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from lsr.cli import eval_run
+from lsr.cli import eval_leaks, eval_run
 from lsr.cli.options import common_options, json_option, print_json
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ def command() -> None:
 
 
 command.add_command(eval_run.command)
+command.add_command(eval_leaks.command)
 
 
 @command.command("beir", short_help="Measure encoders and baselines on BEIR data sets.")
