@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -122,6 +122,16 @@ command.add_command(eval_leaks.command)
     metavar="FILE.jsonl",
     help="Write the measures of every query there, a line a query and system.",
 )
+@click.option(
+    "--report",
+    "reports",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    multiple=True,
+    help="Write the report there, in the form of its ending: .html, .csv, .tex, .md or .json; may be given "
+    "several times.",
+)
+@click.option("--paper", is_flag=True, help="Print our numbers beside the published ones of the same models.")
 @json_option
 @common_options
 def beir(
@@ -140,6 +150,8 @@ def beir(
     keep: bool,
     latency: bool,
     per_query: Path | None,
+    reports: tuple[Path, ...],
+    paper: bool,
     as_json: bool,
 ) -> None:
     """Measure encoders and baselines on data sets in the layout of BEIR.
@@ -152,10 +164,13 @@ def beir(
     Example:
       lsr eval beir scifact nfcorpus --data-dir data --baseline bm25
       lsr eval beir data/scifact --encoder default --encoder bm25 --json
-      lsr eval beir scifact --baseline bm25 --fuse rrf:default,bm25 --latency --run-dir runs
+      lsr eval beir scifact --baseline bm25 --fuse rrf:default,bm25 --latency --report page.html
     """
+    from lsr.eval.report import check_report_path, write_report
     from lsr.eval.runner import evaluate_beir
 
+    for path in reports:
+        check_report_path(path)
     report = evaluate_beir(
         datasets,
         data_dir=data_dir,
@@ -173,13 +188,21 @@ def beir(
         latency=latency,
         keep=keep,
     )
+    for path in reports:
+        write_report(report, path)
     if as_json:
-        print_json(report.to_json())
+        print_json(_with_published(report) if paper else report.to_json())
     else:
-        _print_tables(report)
+        _print_tables(report, paper=paper)
 
 
-def _print_tables(report: EvaluationReport) -> None:
+def _with_published(report: EvaluationReport) -> dict[str, Any]:
+    from lsr.eval.published import published_json
+
+    return {**report.to_json(), "published": published_json(report)}
+
+
+def _print_tables(report: EvaluationReport, *, paper: bool) -> None:
     from rich.console import Console
 
     from lsr.eval.report_table import cost_table, quality_table, significance_table
@@ -195,6 +218,13 @@ def _print_tables(report: EvaluationReport) -> None:
     console.print(cost_table(report))
     for line in _spreads(report):
         console.print(line)
+    if paper:
+        from lsr.eval.published import published_table
+
+        console.print()
+        console.print(published_table(report))
+    for note in report.notes:
+        console.print(note, style="dim")
 
 
 def _spreads(report: EvaluationReport) -> Iterator[str]:

@@ -35,7 +35,7 @@ def test_tables_for_people(demo, words, capsys):
     shown = capsys.readouterr().out
     for part in ("demo", "bm25s", "NDCG", "recall", "MRR", "randomisation test", "flops"):
         assert part in shown
-    assert max(len(line) for line in shown.splitlines()) <= 80
+    assert max(len(line) for line in shown.splitlines()) <= 120
 
 
 @pytest.mark.parametrize(
@@ -63,10 +63,34 @@ def test_the_spread_is_printed_with_latency(demo, words, capsys):
     options = ["--encoder", words, "--mode", "approximate", "--overlap", "0.98", "--latency"]
     assert run(cli, ["eval", "beir", demo, *options]) == 0
     captured = capsys.readouterr()
-    (line,) = [line for line in captured.out.splitlines() if " to " in line]
+    lines = captured.out.splitlines()
+    line = lines[next(i for i, line in enumerate(lines) if "slowest repeat" in line) + 1]
     assert line.split()[:2] == ["demo", "words"]
     assert float(line.split()[2]) <= float(line.split()[4])
     assert "words approximate@0.98: left out" in captured.err
+
+
+def test_reports_are_written_in_the_form_of_their_ending(demo, words, tmp_path, capsys):
+    files = [tmp_path / f"report.{ending}" for ending in ("html", "csv", "tex", "md", "json")]
+    options = [option for file in files for option in ("--report", str(file))]
+    assert run(cli, ["eval", "beir", demo, "--encoder", words, "--baseline", "bm25", *options]) == 0
+    for file in files:
+        assert "bm25s" in file.read_text(encoding="utf-8")
+    capsys.readouterr()
+    assert run(cli, ["eval", "beir", demo, "--encoder", words, "--report", str(tmp_path / "report.doc")]) == 2
+    assert ".html" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_published_numbers_stand_beside_ours(small, words, tmp_path, capsys):
+    scifact = small.rename(small.with_name("scifact"))
+    options = ["--encoder", words, "--baseline", "bm25", "--paper"]
+    assert run(cli, ["eval", "beir", str(scifact), *options]) == 0
+    assert "0.679" in capsys.readouterr().out
+    assert run(cli, ["eval", "beir", str(scifact), *options, "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["published"]
+    assert {(row["dataset"], row["system"], row["published"]) for row in rows} == {
+        ("scifact", "bm25s", 0.679)
+    }
 
 
 def test_help_has_an_example(capsys):
