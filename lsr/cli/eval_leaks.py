@@ -201,6 +201,6 @@ def _summary(report: LeakReport) -> str:
         parts.append(f"{queries:,} queries and {documents:,} documents of {role} sets")
     peak = f", {report.peak_mb:,.0f} MB at the most" if report.peak_mb else ""
     return (
-        f"{' against '.join(parts)} in {duration(report.seconds)} with {report.index_mb:,.0f} MB of tables{peak}. "
-        f"A pair exactly at the threshold is missed with a chance of {report.missed:.1g}."
+        f"{' against '.join(parts)} in {duration(report.seconds)} with {report.index_mb:,.0f} MB of "
+        f"tables{peak}. A pair exactly at the threshold is missed with a chance of {report.missed:.1g}."
     )

@@ -1,23 +1,42 @@
-"""Data sets to measure on: BEIR folders, found by path or by name.
+"""Data sets to measure on, with what there is to say about them: counts that differ, rules that were applied.
 
-A data set is a folder with `corpus.jsonl`, `queries.jsonl` (each may end in `.gz`) and
-`qrels/SPLIT.tsv`. A name is a folder of that name in the data directory: the one given, else the one
-that the environment variable `LSR_DATA` names. Nothing is downloaded.
+`lsr.eval.dataset_sources` finds them: BEIR and TREC folders by path or by name in the data directory, names
+of BEIR that are downloaded, `irds:ID`, `nano:NAME`. What is wrong with a data set is an error, or a rule
+whose cases are counted in a note:
+
+- A judged query that does not exist is an error: leaving it out would change every mean in silence.
+- A judged query without text counts, with 0 in every measure, as nothing is found for it.
+- A query whose judgements are all 0 or less counts, with 0 in every measure.
+- A judgement of a document that is not in the corpus stays: the ideal ranking holds the document, and no
+  system can find it. trec_eval does the same.
+- Queries without judgements in the split are not searched for.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lsr.data.beir import BeirFolder
-from lsr.errors import InputError, InputFileError
-from lsr.eval.published_counts import PublishedCounts
+from lsr.errors import InputError
+from lsr.eval.dataset_sources import (
+    Collection,
+    data_folder,
+    find_folders,
+    open_collections,
+    shortest_names,
+)
+from lsr.eval.published_counts import PublishedCounts, published_counts
 from lsr.types import Document
 
-DATA_VARIABLE = "LSR_DATA"
+__all__ = [
+    "CorpusCheck",
+    "Dataset",
+    "data_folder",
+    "find_dataset",
+    "load_datasets",
+    "shortest_names",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,17 +45,17 @@ class Dataset:
 
     Attributes:
         name: As it stands in a report.
-        folder: Where the corpus is read from.
+        collection: Where the corpus is read from.
         split: Which judgements.
         queries: Text of every judged query, by id, in the order of `qrels`.
         qrels: Grades of the judged documents of each query.
         notes: What a reader of the report should know: counts that differ from the published ones, rules
-            that were applied and to how many.
+            that were applied and to how many. What only the corpus can tell, `CorpusCheck` adds.
         published: The published counts of the data set, where they are known.
     """
 
     name: str
-    folder: BeirFolder
+    collection: Collection
     split: str
     queries: Mapping[str, str]
     qrels: Mapping[str, Mapping[str, int]]
@@ -45,7 +64,7 @@ class Dataset:
 
     def documents(self) -> Iterator[Document]:
         """Reads the corpus, document by document."""
-        return self.folder.documents()
+        return self.collection.documents()
 
 
 def load_datasets(
@@ -54,7 +73,8 @@ def load_datasets(
     """Finds the data sets and reads their queries and judgements (not yet the documents).
 
     Args:
-        names: Folders, or names of folders in the data directory.
+        names: Folders, names of folders in the data directory, names of BEIR (downloaded into the data
+            directory where they are not there), `"irds:ID"`, `"nano:NAME"`. `"cqadupstack"` is twelve.
         split: Which judgements: `qrels/SPLIT.tsv`.
         data_dir: The data directory; `LSR_DATA` says which if None.
 
@@ -64,61 +84,118 @@ def load_datasets(
 
     Raises:
         InputFileError: There is no such folder, or a file in it is missing.
-        InputError: A judged query has no text, a file is not what it should be, or there are no names.
+        InputError: A judged query does not exist, a file is not what it should be, there is no such split
+            (the message lists those there are), or there are no names.
+        MissingExtraError: The library for `irds:` or `nano:` is not installed.
     """
     if not names:
         raise InputError("There is no data set to measure on: name at least one.")
-    paths = list(dict.fromkeys(find_dataset(name, data_dir=data_dir).resolve() for name in names))
-    return [_load(label, path, split) for label, path in zip(shortest_names(paths), paths, strict=True)]
+    collections = open_collections(names, data_dir=data_dir)
+    return [_load(name, collection, split) for name, collection in collections.items()]
 
 
 def find_dataset(name: str, *, data_dir: str | Path | None = None) -> Path:
     """The folder of a data set given by path or by name; see `load_datasets`."""
-    if _holds_corpus(Path(name)):
-        return Path(name)
-    chosen = data_folder(data_dir)
-    if chosen is None:
-        raise InputFileError(
-            f"There is no data set {name!r}: give a folder (corpus.jsonl, queries.jsonl, qrels/test.tsv) "
-            f"or say with --data-dir or {DATA_VARIABLE} which folder holds one called {name!r}."
-        )
-    folder = chosen / name
-    if not _holds_corpus(folder):
-        raise InputFileError(
-            f"There is no data set {name!r}: expected the folder {folder} with corpus.jsonl, queries.jsonl "
-            "(or .gz of them) and qrels/test.tsv, as a BEIR archive unpacks."
-        )
-    return folder
+    return find_folders(name, data_dir=data_dir)[0]
 
 
-def data_folder(data_dir: str | Path | None) -> Path | None:
-    """The data directory: the one given, else the one that `LSR_DATA` names, else None."""
-    chosen = data_dir or os.environ.get(DATA_VARIABLE)
-    return Path(chosen) if chosen else None
+class CorpusCheck:
+    """Watches a corpus while it is read, for what only the whole corpus can tell.
+
+    Args:
+        dataset: The data set.
+
+    Example:
+        >>> from lsr.data.demo_corpus import demo_folder
+        >>> check = CorpusCheck(load_datasets([str(demo_folder().path)])[0])
+        >>> sum(1 for document in check.documents()), check.notes()
+        (1078, ())
+    """
+
+    def __init__(self, dataset: Dataset) -> None:
+        self._dataset = dataset
+        self._missing = {id for judged in dataset.qrels.values() for id in judged}
+        self._documents = 0
+        self._empty = 0
+
+    def documents(self) -> Iterator[Document]:
+        """Reads the corpus, document by document."""
+        for document in self._dataset.documents():
+            self._documents += 1
+            self._missing.discard(document.id)
+            self._empty += not document.text.strip()
+            yield document
+
+    def notes(self) -> tuple[str, ...]:
+        """The data set's notes and what the corpus adds; once `documents` has been read to its end."""
+        name, published = self._dataset.name, self._dataset.published
+        notes = list(self._dataset.notes)
+        if published is not None and self._documents != published.documents:
+            notes.append(
+                f"{name}: {self._documents:,} documents, published with {published.documents:,} "
+                f"({published.source})."
+            )
+        if self._missing:
+            grades = [
+                grade
+                for judged in self._dataset.qrels.values()
+                for id, grade in judged.items()
+                if id in self._missing
+            ]
+            relevant = sum(grade > 0 for grade in grades)
+            notes.append(
+                f"{name}: {_count(len(grades), 'judgement')} of {_count(len(self._missing), 'document')} "
+                f"that the corpus does not hold, {relevant:,} of them relevant; they count in the ideal ranking."
+            )
+        if self._empty:
+            notes.append(f"{name}: {_count(self._empty, 'document')} without text; nothing finds them.")
+        return tuple(notes)
 
 
-def _holds_corpus(folder: Path) -> bool:
-    return any((folder / file).is_file() for file in ("corpus.jsonl", "corpus.jsonl.gz"))
-
-
-def shortest_names(paths: Sequence[Path]) -> list[str]:
-    """The shortest ends of the paths (one part, then two, ...) that tell them apart."""
-    depth = 1
-    while len({path.parts[-depth:] for path in paths}) < len(paths):
-        depth += 1
-    return ["/".join(part for part in path.parts[-depth:] if part != path.anchor) for path in paths]
-
-
-def _load(name: str, path: Path, split: str) -> Dataset:
-    folder = BeirFolder(path)
-    qrels = folder.qrels(split)
-    if not qrels:
-        raise InputError(f"The judgements {split!r} of {path} are empty: choose another --split.")
-    texts = folder.queries()
+def _load(name: str, collection: Collection, split: str) -> Dataset:
+    qrels = collection.qrels(split)
+    texts = collection.queries()
     missing = [id for id in qrels if id not in texts]
     if missing:
         listed = ", ".join(missing[:10])
+        more = f" and {len(missing) - 10:,} more" if len(missing) > 10 else ""
         raise InputError(
-            f"{len(missing)} judged queries of {path} ({split}) have no text in queries.jsonl: {listed}."
+            f"{len(missing):,} judged queries of {name} ({split}) have no text among its queries: {listed}{more}"
+            "; add them, or take their judgements out."
         )
-    return Dataset(name, folder, split, {id: texts[id] for id in qrels}, qrels)
+    published = published_counts(name, split)
+    queries = {id: texts[id] for id in qrels}
+    notes = (*_differences(name, qrels, published), *_rules(name, queries, qrels))
+    return Dataset(name, collection, split, queries, qrels, notes, published)
+
+
+def _differences(
+    name: str, qrels: Mapping[str, Mapping[str, int]], published: PublishedCounts | None
+) -> Iterator[str]:
+    """Where the counts are not the published ones."""
+    if published is None:
+        return
+    where = f"published with {{:,}} ({published.source})"
+    if len(qrels) != published.queries:
+        yield f"{name}: {len(qrels):,} judged queries, {where.format(published.queries)}."
+    judgements = sum(map(len, qrels.values()))
+    if published.judgements is not None and judgements != published.judgements:
+        yield f"{name}: {judgements:,} judgements, {where.format(published.judgements)}."
+
+
+def _rules(name: str, queries: Mapping[str, str], qrels: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
+    """The rules that had to be applied, and to how many queries."""
+    blank = sum(not text.strip() for text in queries.values())
+    if blank:
+        yield f"{name}: {_count(blank, 'judged query')} without text; they count with 0 in every measure."
+    hopeless = sum(all(grade <= 0 for grade in judged.values()) for judged in qrels.values())
+    if hopeless:
+        yield (
+            f"{name}: {_count(hopeless, 'judged query')} without a relevant document; "
+            "they count with 0 in every measure."
+        )
+
+
+def _count(number: int, what: str) -> str:
+    plural = f"{what[:-1]}ies" if what.endswith("y") else f"{what}s"
+    return f"{number:,} {what if number == 1 else plural}"

@@ -73,8 +73,8 @@ def find_leaks(
         >>> from lsr.data.demo_corpus import demo_folder
         >>> demo = demo_folder().path
         >>> report = find_leaks([demo], against=[str(demo)])
-        >>> {count.kind: count.evaluation_texts for count in report.counts if "-q" in count.kind}
-        {'query-query': 64}
+        >>> {count.kind: count.evaluation_texts for count in report.counts}["query-query"]
+        64
     """
     _check(training, threshold, limit)
     started = time.perf_counter()

@@ -97,7 +97,7 @@ def shingle(texts: Sequence[str], *, length: int) -> Shingles:
 
 
 def signatures(shingles: Shingles, *, permutations: int = PERMUTATIONS) -> U64:
-    """MinHash signatures: uint64 [n, permutations]; a text without shingles has the largest number throughout.
+    """MinHash signatures: uint64 [n, permutations]; a text without shingles has the largest number everywhere.
 
     The share of equal entries of two rows estimates Jaccard's index of the two sets, with a standard
     deviation of at most 1 / (2 * sqrt(permutations)).
@@ -111,7 +111,7 @@ def signatures(shingles: Shingles, *, permutations: int = PERMUTATIONS) -> U64:
         hashes = shingles.hashes[start:end]
         rows = filled[first:last]
         for i, factor in enumerate(factors):
-            # Multiplying by an odd number permutes the 64-bit numbers; mixing makes the permutations unrelated.
+            # An odd factor permutes the 64-bit numbers; mixing makes the permutations unrelated.
             signed[i, rows] = np.minimum.reduceat(
                 _mix_little(hashes ^ factor, factor), begins[first:last] - start
             )
@@ -186,7 +186,7 @@ class SignatureTable:
         return int(self._keys.nbytes + self._order.nbytes)
 
     def pairs(self, keys: U64) -> tuple[I64, I64]:
-        """The likely pairs: int64 [m] texts of `keys`, and int64 [m] texts of the table; ascending, each once."""
+        """The likely pairs, each once: int64 [m] texts of `keys`, ascending, and int64 [m] of the table."""
         codes = [np.zeros(0, np.int64)]
         for known, order, wanted in zip(self._keys, self._order, keys, strict=True):
             asking, at = expand(known, wanted)
@@ -196,7 +196,7 @@ class SignatureTable:
 
 
 def expand(keys: U64, wanted: U64) -> tuple[I64, I64]:
-    """Where in ascending `keys` (repeats allowed) each of `wanted` stands: positions in `wanted` and in `keys`."""
+    """Where each of `wanted` stands in ascending `keys`, which may repeat: positions in both, int64 [m]."""
     low = np.searchsorted(keys, wanted, side="left")
     high = np.searchsorted(keys, wanted, side="right")
     counts = high - low

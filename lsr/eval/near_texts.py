@@ -105,13 +105,15 @@ class SharedShingles:
         return self._rows.nbytes + self._hashes.nbytes + self.sizes.nbytes
 
     def count(self, asking: Shingles) -> tuple[I64, I64, I64]:
-        """Shared shingles: int64 [m] asking texts, kept texts, and how many both hold; pairs that share none are absent."""
+        """Shared shingles: int64 [m] asking texts, int64 [m] kept texts, int64 [m] how many both hold.
+
+        Pairs that share none are absent.
+        """
+        if not len(self._hashes):
+            return (np.zeros(0, np.int64),) * 3
         place = np.searchsorted(self._hashes, asking.hashes)
-        known = (
-            np.flatnonzero(self._hashes[np.minimum(place, len(self._hashes) - 1)] == asking.hashes)
-            if len(self._hashes)
-            else np.zeros(0, np.int64)
-        )
+        last = len(self._hashes) - 1
+        known = np.flatnonzero(self._hashes[np.minimum(place, last)] == asking.hashes)
         texts = np.searchsorted(asking.indptr, known, side="right") - 1
         each = np.unique(np.stack([texts, place[known]]), axis=1)  # a shingle counts once a text
         found = [np.zeros((3, 0), np.int64)]
