@@ -302,7 +302,7 @@ class _translated:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if isinstance(error, Exception) and not isinstance(error, LsrError):
-            reason = " ".join(str(error).split())[:200].rstrip(".")
+            reason = " ".join(str(error).split())[:100].rstrip(".")
             raise InputFileError(
                 f"The data set {self._name} cannot be had ({type(error).__name__}: {reason}); without a "
                 f"network, give a folder with {LAYOUT}."

@@ -145,7 +145,8 @@ class CorpusCheck:
             relevant = sum(grade > 0 for grade in grades)
             notes.append(
                 f"{name}: {_count(len(grades), 'judgement')} of {_count(len(self._missing), 'document')} "
-                f"that the corpus does not hold, {relevant:,} of them relevant; they count in the ideal ranking."
+                f"that the corpus does not hold, {relevant:,} of them relevant; they count in the ideal "
+                "ranking."
             )
         if self._empty:
             notes.append(f"{name}: {_count(self._empty, 'document')} without text; nothing finds them.")
@@ -160,8 +161,8 @@ def _load(name: str, collection: Collection, split: str) -> Dataset:
         listed = ", ".join(missing[:10])
         more = f" and {len(missing) - 10:,} more" if len(missing) > 10 else ""
         raise InputError(
-            f"{len(missing):,} judged queries of {name} ({split}) have no text among its queries: {listed}{more}"
-            "; add them, or take their judgements out."
+            f"{len(missing):,} judged queries of {name} ({split}) have no text among its queries: "
+            f"{listed}{more}; add them, or take their judgements out."
         )
     published = published_counts(name, split)
     queries = {id: texts[id] for id in qrels}

@@ -97,7 +97,7 @@ def shingle(texts: Sequence[str], *, length: int) -> Shingles:
 
 
 def signatures(shingles: Shingles, *, permutations: int = PERMUTATIONS) -> U64:
-    """MinHash signatures: uint64 [n, permutations]; a text without shingles has the largest number everywhere.
+    """MinHash signatures: uint64 [n, permutations]; a text without shingles has the largest number.
 
     The share of equal entries of two rows estimates Jaccard's index of the two sets, with a standard
     deviation of at most 1 / (2 * sqrt(permutations)).
