@@ -221,7 +221,7 @@ def _hash_words(texts: Sequence[str]) -> tuple[U64, I64]:
     firsts = np.cumsum(inside)[begins] - 1  # where each word begins among the letters
     lengths = np.diff(firsts, append=len(letters))
     place = np.arange(len(letters)) - np.repeat(firsts, lengths)
-    weights = _odd_numbers(64, seed=_SEED + 2)[place & 63]
+    weights = _odd_numbers(64, seed=_SEED + 2)[place & 63] * (place >> 6 << 1 | 1).astype(np.uint64)
     summed = np.add.reduceat((letters.astype(np.uint64) + np.uint64(1)) * weights, firsts)
     return _mix(summed + lengths.astype(np.uint64)), words
 
