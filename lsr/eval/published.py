@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.resources import files
@@ -35,6 +35,7 @@ class PublishedModel:
         names: The names that a system may bear, normalised.
         figures: NDCG@10 by data set, in [0, 1].
         mean: Their mean, as published or computed from them.
+        tags: Short names of the sources.
         sources: Where they stand.
         unchecked: Data sets whose figure was not found again in its source.
         note: What has to be known about it.
@@ -44,6 +45,7 @@ class PublishedModel:
     names: tuple[str, ...]
     figures: dict[str, float]
     mean: float
+    tags: tuple[str, ...]
     sources: tuple[str, ...]
     unchecked: frozenset[str]
     note: str
@@ -59,6 +61,7 @@ class PublishedRow:
         ours: Our NDCG@10.
         model: The model as its publisher names it.
         published: The published NDCG@10.
+        tags: Short names of the sources.
         sources: Where it stands.
         note: What has to be known about either.
     """
@@ -68,6 +71,7 @@ class PublishedRow:
     ours: float
     model: str
     published: float
+    tags: tuple[str, ...]
     sources: tuple[str, ...]
     note: str = ""
 
@@ -91,45 +95,36 @@ def compare_with_published(report: EvaluationReport) -> list[PublishedRow]:
     rows: list[PublishedRow] = []
     for system in report.system_names:
         for model in _models_of(system):
-            found = list(_rows_of(report, system, model))
-            rows += [row for _, row in found]
-            if {name for name, _ in found} == set(model.figures):
-                ours = sum(row.ours for _, row in found) / len(found)
-                name = f"mean of {len(found)}"
-                rows.append(
-                    PublishedRow(name, system, ours, model.model, model.mean, model.sources, model.note)
-                )
+            found = _compare(report, system, model)
+            rows += found.values()
+            if set(found) == set(model.figures):
+                ours = sum(row.ours for row in found.values()) / len(found)
+                rows.append(_row(f"mean of {len(found)}", system, ours, model, model.mean, [model.note]))
     return rows
 
 
 def published_sheet(report: EvaluationReport) -> Sheet:
     """Our numbers beside the published ones, as a table."""
+    compared = compare_with_published(report)
+    order = [*report.dataset_names, *(row.dataset for row in compared)]
     rows = []
-    for row in compare_with_published(report):
+    for row in sorted(compared, key=lambda row: order.index(row.dataset)):
+        model = f"{row.model} [{', '.join(row.tags)}]"
         cells = (
             Cell(f"{row.ours:.4f}"),
             Cell(f"{row.published:.3f}"),
             Cell(f"{row.difference:+.4f}", strong=row.differs),
             Cell("differs" if row.differs else "agrees", strong=row.differs),
-            Cell("; ".join([f"{row.model}: {', '.join(row.sources)}", *([row.note] if row.note else [])])),
+            Cell(f"{model}; {row.note}" if row.note else model),
         )
         rows.append(Row(row.dataset, row.system, cells))
-    legend = (
-        f"NDCG@10. A difference of more than {TOLERANCE} is marked as one; published numbers have three digits."
-        if rows
-        else "No system of this report has published numbers on its data sets."
-    )
-    return Sheet(
-        "Against published numbers", legend, ("ours", "published", "difference", "", "source"), tuple(rows)
-    )
+    columns = ("ours", "published", "difference", "", "published as")
+    return Sheet("Against published numbers", _legend(compared), columns, tuple(rows), words=(3, 4))
 
 
 def published_table(report: EvaluationReport) -> Table:
     """Our numbers beside the published ones, as a rich table."""
-    table = to_rich(published_sheet(report))
-    table.columns[-1].justify = "left"
-    table.columns[-1].no_wrap = False
-    return table
+    return to_rich(published_sheet(report))
 
 
 def published_json(report: EvaluationReport) -> list[dict[str, Any]]:
@@ -155,6 +150,7 @@ def published_models() -> tuple[PublishedModel, ...]:
             names=tuple(row["names"]),
             figures=row["ndcg_at_10"],
             mean=row["mean"],
+            tags=tuple(row["sources"]),
             sources=tuple(table["sources"][tag] for tag in row["sources"]),
             unchecked=frozenset(row.get("unchecked", ())),
             note=row.get("note", ""),
@@ -180,25 +176,34 @@ def _normal_system(system: str) -> str:
     return name.rstrip("/").rpartition("/")[2].lower().replace("_", "-")
 
 
-def _rows_of(
-    report: EvaluationReport, system: str, model: PublishedModel
-) -> Iterator[tuple[str, PublishedRow]]:
+def _compare(report: EvaluationReport, system: str, model: PublishedModel) -> dict[str, PublishedRow]:
+    """A row for each data set that the model has a figure of, by its key in `published.json`."""
+    rows = {}
     for result in report.results:
         key = _normal_dataset(result.dataset)
         if result.system == system and key in model.figures and _same_split(report, result):
-            note = "; ".join(filter(None, (model.note, *_remarks(report, result, model, key))))
-            yield (
-                key,
-                PublishedRow(
-                    result.dataset,
-                    system,
-                    result.mean.ndcg_at_10,
-                    model.model,
-                    model.figures[key],
-                    model.sources,
-                    note,
-                ),
-            )
+            remarks = [model.note, *_remarks(report, result, model, key)]
+            figure = model.figures[key]
+            rows[key] = _row(result.dataset, system, result.mean.ndcg_at_10, model, figure, remarks)
+    return rows
+
+
+def _row(
+    dataset: str, system: str, ours: float, model: PublishedModel, figure: float, remarks: Sequence[str]
+) -> PublishedRow:
+    note = "; ".join(remark for remark in remarks if remark)
+    return PublishedRow(dataset, system, ours, model.model, figure, model.tags, model.sources, note)
+
+
+def _legend(rows: Sequence[PublishedRow]) -> str:
+    if not rows:
+        return "No system of this report has published numbers on its data sets."
+    sources = {tag: text for row in rows for tag, text in zip(row.tags, row.sources, strict=True)}
+    listed = "; ".join(f"[{tag}] {text}" for tag, text in sources.items())
+    return (
+        f"NDCG@10. A difference of more than {TOLERANCE} is marked; published numbers have three digits. "
+        f"Sources: {listed}."
+    )
 
 
 def _normal_dataset(dataset: str) -> str | None:

@@ -229,8 +229,10 @@ def _renderer(ending: str) -> Callable[[EvaluationReport], str]:
         ".tex": report_text.to_latex,
         ".md": report_text.to_markdown,
         ".json": _to_json_text,
+        ".html": report_html.to_html,
+        ".htm": report_html.to_html,
     }
-    return renderers.get(ending, report_html.to_html)
+    return renderers[ending]
 
 
 def _to_json_text(report: EvaluationReport) -> str:

@@ -63,12 +63,14 @@ class Sheet:
         legend: What has to be known to read it, in sentences.
         columns: Headings of the cells; a line break is where a heading may be broken.
         rows: The lines; those of one group stand together.
+        words: Places of the columns that hold words, and are set to the left.
     """
 
     title: str
     legend: str
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
+    words: tuple[int, ...] = ()
 
     @property
     def grouped(self) -> bool:
@@ -131,7 +133,7 @@ def significance_sheet(report: EvaluationReport) -> Sheet:
         )
         rows.append(Row(item.dataset, item.system, cells))
     legend = (
-        "Difference in NDCG@10 with its 95 % bootstrap interval; p of the two-sided paired randomisation test, "
+        "Difference in NDCG@10 with its 95 % bootstrap interval; p of the paired randomisation test, "
         "the same after Holm's correction over the systems of a data set, and p of the paired t-test; on how "
         "many queries the system is ahead, level and behind."
     )
@@ -214,8 +216,9 @@ def to_rich(sheet: Sheet) -> Table:
         table.caption = Text(sheet.legend)
     for heading in ("data set", "system") if sheet.grouped else ("system",):
         table.add_column(heading, overflow="fold")
-    for heading in sheet.columns:
-        table.add_column(Text(heading), justify="right", no_wrap=True)
+    for place, heading in enumerate(sheet.columns):
+        words = place in sheet.words
+        table.add_column(Text(heading), justify="left" if words else "right", no_wrap=not words)
     before = None
     for row in sheet.rows:
         group = [Text(row.group if row.group != before else "")] if sheet.grouped else []

@@ -7,7 +7,9 @@ import io
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
+from unicodedata import category
 
+from lsr.eval.published import compare_with_published, published_sheet
 from lsr.eval.report import EvaluationReport, comparison_to_json, result_to_json
 from lsr.eval.report_table import (
     SIGNS,
@@ -56,9 +58,9 @@ def to_latex(report: EvaluationReport) -> str:
     """The tables for a paper: needs the packages booktabs and graphicx; best in bold, daggers explained."""
     lines = ["% Needs \\usepackage{booktabs} and \\usepackage{graphicx}."]
     for name, value in report.machine.items():
-        lines.append("% " + " ".join(f"{name}: {value}".split()))
+        lines.append("% " + _one_line(f"{name}: {value}"))
     for note in report.notes:
-        lines.append("% " + " ".join(note.split()))
+        lines.append("% " + _one_line(note))
     for sheet in _sheets(report):
         lines += ["", *_latex_table(sheet)]
     return "\n".join(lines) + "\n"
@@ -107,6 +109,8 @@ def _sheets(report: EvaluationReport) -> Iterator[Sheet]:
     if report.comparisons:
         yield significance_sheet(report)
     yield cost_sheet(report)
+    if compare_with_published(report):
+        yield published_sheet(report)
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -133,7 +137,8 @@ def _latex_table(sheet: Sheet) -> Iterator[str]:
     yield f"\\caption{{{caption}}}"
     if wide:
         yield "\\resizebox{\\linewidth}{!}{%"
-    yield f"\\begin{{tabular}}{{{'l' * len(names)}{'r' * len(sheet.columns)}}}"
+    columns = "".join("l" if place in sheet.words else "r" for place in range(len(sheet.columns)))
+    yield f"\\begin{{tabular}}{{{'l' * len(names)}{columns}}}"
     yield "\\toprule"
     headings = [*names, *(escape_latex(one_line(column)) for column in sheet.columns)]
     yield f"{' & '.join(headings)} \\\\"
@@ -163,7 +168,8 @@ def _latex_cell(cell: Cell) -> str:
 def _markdown_table(sheet: Sheet) -> Iterator[str]:
     names = ["data set", "system"] if sheet.grouped else ["system"]
     yield f"| {' | '.join([*names, *(escape_markdown(one_line(column)) for column in sheet.columns)])} |"
-    yield f"|{'---|' * len(names)}{'---:|' * len(sheet.columns)}"
+    rules = ("---|" if place in sheet.words else "---:|" for place in range(len(sheet.columns)))
+    yield f"|{'---|' * len(names)}{''.join(rules)}"
     for row in sheet.rows:
         group = [escape_markdown(row.group)] if sheet.grouped else []
         cells = [_markdown_cell(cell) for cell in row.cells]
@@ -185,5 +191,5 @@ def _markdown_code(text: str) -> str:
 
 
 def _one_line(text: str) -> str:
-    flat = " ".join(text.split())
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in flat)
+    """Without line breaks and other control characters."""
+    return " ".join("".join(" " if category(char) == "Cc" else char for char in text).split())
