@@ -1,4 +1,4 @@
-"""MinHash on arbitrary texts: equal to plain sets of shingles where it is exact, within its bound where not."""
+"""MinHash on arbitrary texts: exact where plain sets of shingles are, within its bound where it estimates."""
 
 from __future__ import annotations
 
