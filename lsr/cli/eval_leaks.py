@@ -178,8 +178,8 @@ def _print_leaks(report: LeakReport, console: Console, output: str | None) -> No
         shown[group] = shown.get(group, 0) + 1
         if shown[group] > _SHOWN:
             continue
-        pair = f"{leak.training} {leak.training_id}  {leak.evaluation} {leak.evaluation_id}"
-        console.print(one_line(f"{leak.similarity:.2f}  {leak.kind}  {pair}"))
+        pair = f"{leak.training} {leak.training_id} ~ {leak.evaluation} {leak.evaluation_id}"
+        console.print(one_line(f"{leak.similarity:.2f} {leak.kind}: {pair}"))
         console.print(f"      {one_line(leak.training_text)}", style="dim", overflow="ellipsis", no_wrap=True)
         console.print(
             f"      {one_line(leak.evaluation_text)}", style="dim", overflow="ellipsis", no_wrap=True

@@ -6,14 +6,17 @@ import hashlib
 import json
 import shutil
 import zipfile
+from dataclasses import replace
 from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
+from threading import Thread
 
 import pytest
 
 from lsr.errors import InputError, InputFileError, MissingExtraError
 from lsr.eval import dataset_sources
-from lsr.eval.beir_download import ARCHIVES, ON_REQUEST, Archive, download
+from lsr.eval.beir_download import ARCHIVES, ON_REQUEST, Archive, beir_fetch, download
 from lsr.eval.dataset_sources import NANO_SETS, IrDataset, NanoSet, find_folders, open_collections
 from lsr.eval.datasets import CorpusCheck, load_datasets
 from lsr.eval.published_counts import published_counts
@@ -128,6 +131,20 @@ def test_a_name_of_beir_is_downloaded_when_it_is_not_there(beir, tmp_path, monke
     assert dataset.qrels == beir.qrels
     monkeypatch.setattr(dataset_sources, "beir_fetch", None)  # the second time nothing is asked for
     assert find_folders("scifact", data_dir=tmp_path / "data") == [tmp_path / "data" / "scifact"]
+
+
+def test_the_beir_package_downloads(beir, tmp_path):
+    pytest.importorskip("beir", reason="needs the extra [beir]")
+    archive = pack(beir, tmp_path)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=tmp_path))
+    with server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/tiny.zip"
+        folder = download(replace(archive, url=url), tmp_path / "data", beir_fetch())
+        with pytest.raises(InputError, match="is not the published data set"):
+            download(replace(archive, url=f"{url}.not"), tmp_path / "more", beir_fetch())
+        server.shutdown()
+    assert (folder / "corpus.jsonl").is_file()
 
 
 @pytest.mark.parametrize("name", ON_REQUEST)
