@@ -17,8 +17,8 @@ from typing import TypeAlias
 WIDTH = 400
 COLOURS = 10
 
-_LEFT, _RIGHT, _TOP, _BOTTOM = 50, 14, 12, 44
-_LETTER = 6.3
+_LEFT, _RIGHT, _TOP, _BOTTOM = 60, 14, 12, 48
+_LETTER = 6.9
 _SHAPES = (
     "M{r},0A{r},{r} 0 1 1 -{r},0A{r},{r} 0 1 1 {r},0Z",
     "M-{r},-{r}H{r}V{r}H-{r}Z",
@@ -128,7 +128,8 @@ def cost_plot(points: Sequence[Point], frame: Frame, *, lines: bool = False, hei
 def query_plot(pairs: Sequence[tuple[float, float]], frame: Frame, *, height: int = 360) -> str:
     """Every query as a mark: one system's value along, the other's up, both in [0, 1].
 
-    Queries that lie close together share a mark, whose area grows with their number.
+    Queries that lie close together, on one side of the diagonal, share a mark, whose area grows with their
+    number.
 
     Args:
         pairs: The baseline's value and the system's, of each query.
@@ -143,12 +144,12 @@ def query_plot(pairs: Sequence[tuple[float, float]], frame: Frame, *, height: in
         _axes(along, up, frame, height),
         '<line class="even" x1="{}" y1="{}" x2="{}" y2="{}"/>'.format(*ends),
     ]
-    binned: dict[tuple[int, int], list[tuple[float, float]]] = defaultdict(list)
+    binned: dict[tuple[str, int, int], list[tuple[float, float]]] = defaultdict(list)
     for x, y in pairs:
-        binned[round(x * _BINS), round(y * _BINS)].append((x, y))
-    for found in sorted(binned.values(), key=len, reverse=True):
+        kind = "level" if x == y else "up" if y > x else "down"
+        binned[kind, round(x * _BINS), round(y * _BINS)].append((x, y))
+    for (kind, _, _), found in sorted(binned.items(), key=lambda item: -len(item[1])):
         x, y = (sum(values) / len(found) for values in zip(*found, strict=True))
-        kind = "level" if abs(y - x) < 1e-9 else "up" if y > x else "down"
         radius = min(11.0, 2.2 + 1.1 * math.sqrt(len(found)))
         count = f"{len(found)} queries" if len(found) > 1 else "1 query"
         parts.append(
@@ -203,7 +204,7 @@ def _axes(along: _Axis, up: _Axis, frame: Frame, height: int) -> str:
         )
     middle = (_TOP + height - _BOTTOM) / 2
     parts.append(
-        f'<text class="axis" transform="translate(12,{_number(middle)}) rotate(-90)" '
+        f'<text class="axis" transform="translate(13,{_number(middle)}) rotate(-90)" '
         f'text-anchor="middle">{escape(frame.y)}</text>'
     )
     parts.append(_axis_title(frame.x, (_LEFT + WIDTH - _RIGHT) / 2, height))
@@ -216,7 +217,7 @@ def _grid_along(along: _Axis, bottom: float) -> str:
         x = _number(along.place(value))
         parts.append(
             f'<line class="grid" x1="{x}" y1="{_TOP}" x2="{x}" y2="{bottom}"/>'
-            f'<text class="tick" x="{x}" y="{bottom + 15}" text-anchor="middle">{_tick(value)}</text>'
+            f'<text class="tick" x="{x}" y="{bottom + 17}" text-anchor="middle">{_tick(value)}</text>'
         )
     return "".join(parts)
 
@@ -237,7 +238,7 @@ def _curves(points: Sequence[Point], along: _Axis, up: _Axis) -> Iterator[str]:
 
 def _label(text: str, place: tuple[float, float], taken: list[Box], height: int) -> Iterator[str]:
     """The name beside a mark, on the first side with room; nothing where there is none."""
-    shown = _cut(text, 24)
+    shown = _cut(text, 22)
     width, (x, y) = len(shown) * _LETTER, place
     sides = (
         ("start", x + 9, y + 4),

@@ -207,9 +207,9 @@ def _legend(rows: Sequence[PublishedRow]) -> str:
 
 
 def _normal_dataset(dataset: str) -> str | None:
-    """The key of a data set in `published.json`; None if it has none (a NanoBEIR set has none)."""
+    """The key of a data set in `published.json`; None if it has none (NanoBEIR and other splits have none)."""
     parts = [part.lower().replace("_", "-") for part in re.split(r"[/:]", dataset)]
-    if any("nano" in part for part in parts):
+    if any(part.startswith("nano") or part in ("dev", "train") for part in parts):
         return None
     known = _table()["datasets"]
     names = {name: key for key, others in known.items() for name in (key, *others)}

@@ -49,7 +49,7 @@ class Figures:
         if not datasets:
             return ""
         pairs = {name: self._cost_pair(name, self._results(name)) for name in datasets}
-        intro = "<p>Up is better, left is cheaper. Both axes of cost are logarithmic.</p>"
+        intro = "<p>Up is better, left is cheaper. Costs are on logarithmic axes.</p>"
         if not means:
             return f'{intro}{self._legend()}<div class="plots">{"".join(pairs.values())}</div>'
         complete = [item for item in self.report.results if item.system in means]
