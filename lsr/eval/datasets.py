@@ -127,9 +127,9 @@ class CorpusCheck:
             yield document
 
     def notes(self) -> tuple[str, ...]:
-        """The data set's notes and what the corpus adds; once `documents` has been read to its end."""
+        """What the corpus adds to the data set's notes; once `documents` has been read to its end."""
         name, published = self._dataset.name, self._dataset.published
-        notes = list(self._dataset.notes)
+        notes: list[str] = []
         if published is not None and self._documents != published.documents:
             notes.append(
                 f"{name}: {self._documents:,} documents, published with {published.documents:,} "
