@@ -22,7 +22,7 @@ from typing import Any
 
 from lsr import __version__
 from lsr.data.canonical import canonical_json
-from lsr.eval.datasets import Dataset
+from lsr.eval.datasets import CorpusCheck, Dataset
 from lsr.eval.efficiency import Clock, Latency, Sparsity
 from lsr.eval.remembered import write_whole
 from lsr.eval.systems import DEPTH, SystemRun
@@ -40,30 +40,35 @@ class Content:
         queries: Hash of the judged queries' ids and texts, in their order.
         documents: Number of documents.
         own: Number of documents that bear the id of a judged query: each is left out of that query's ranking.
+        notes: What only the whole corpus can tell, for the report; no part of any key.
     """
 
     corpus: str
     queries: str
     documents: int
     own: int = 0
+    notes: tuple[str, ...] = ()
 
 
 def read_content(dataset: Dataset) -> Content:
     """Reads a data set through, once."""
     corpus = blake2b(digest_size=16)
     documents = own = 0
-    for document in dataset.documents():
+    check = CorpusCheck(dataset)
+    for document in check.documents():
         data = canonical_json(document.fields)
         corpus.update(len(data).to_bytes(8, "little"))
         corpus.update(data)
         documents += 1
         own += document.id in dataset.queries
-    return Content(corpus.hexdigest(), hash_of(list(dataset.queries.items())), documents, own)
+    queries = hash_of(list(dataset.queries.items()))
+    return Content(corpus.hexdigest(), queries, documents, own, check.notes())
 
 
 def run_key(system: Mapping[str, Any], content: Content, clock: Clock) -> str:
     """The key under which a run is kept."""
-    return hash_of([code_version(), dict(system), asdict(content), asdict(clock), DEPTH])
+    facts = [content.corpus, content.queries, content.documents, content.own]
+    return hash_of([code_version(), dict(system), facts, asdict(clock), DEPTH])
 
 
 @cache

@@ -101,6 +101,7 @@ def evaluate_beir(
     with ExitStack() as stack:
         lines = stack.enter_context(_open_output(per_query))
         contents = {dataset.name: read_content(dataset) for dataset in loaded}
+        notes += [note for content in contents.values() for note in content.notes]
         notes += _own_notes(contents)
         schedule = Schedule(
             {name: content.documents for name, content in contents.items()},
