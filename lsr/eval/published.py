@@ -207,7 +207,7 @@ def _legend(rows: Sequence[PublishedRow]) -> str:
 
 
 def _normal_dataset(dataset: str) -> str | None:
-    """The key of a data set in `published.json`; None without one (NanoBEIR, and splits that are not test)."""
+    """The key of a data set in `published.json`; None without one (NanoBEIR, and other splits than test)."""
     parts = [part.lower().replace("_", "-") for part in re.split(r"[/:]", dataset)]
     if any(part.startswith("nano") or part in ("dev", "train") for part in parts):
         return None
