@@ -6,9 +6,8 @@ rebuilt from the plain numbers of its configuration. Nothing is loaded that does
 
 from __future__ import annotations
 
-import contextlib
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +16,7 @@ import torch
 
 from lsr.encoders.decoder_folder import ADAPTER_CONFIG, ADAPTER_WEIGHTS, DecoderFolder
 from lsr.encoders.model_files import read_object
+from lsr.encoders.pretrained import load_pretrained, loading_fault, quiet
 from lsr.errors import InputError, MissingExtraError, UnsupportedError
 
 LOG = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ def _load_base(folder: DecoderFolder, *, device: str, dtype: torch.dtype) -> Any
         from transformers import AutoModelForCausalLM, BitsAndBytesConfig
     except ImportError:
         raise MissingExtraError("A decoder model", "torch") from None
-    options: dict[str, Any] = {"torch_dtype" if _before_dtype_keyword() else "dtype": dtype}
+    options: dict[str, Any] = {}
     if folder.settings.load_in == "8bit":
         options["quantization_config"] = BitsAndBytesConfig(load_in_8bit=True)
     elif folder.settings.load_in == "4bit":
@@ -99,46 +99,24 @@ def _load_base(folder: DecoderFolder, *, device: str, dtype: torch.dtype) -> Any
         )
     if folder.settings.load_in is not None:
         options["device_map"] = {"": device}
-    # "sdpa" is asked for by name, so that a configuration cannot name a kernel of the hub.
-    for attention in ("sdpa", "eager"):
-        try:
-            model, info = AutoModelForCausalLM.from_pretrained(
-                str(folder.base),
-                attn_implementation=attention,
-                local_files_only=True,
-                trust_remote_code=False,
-                use_safetensors=True,
-                output_loading_info=True,
-                **options,
-            )
-        except torch.OutOfMemoryError:
-            raise
-        except Exception as error:  # transformers and bitsandbytes raise what they like
-            if attention == "sdpa" and "scaled_dot_product_attention" in str(error):
-                continue
-            raise _loading_error(folder, device, error) from error
-        _check_complete(folder, info)
-        return model
-    raise UnsupportedError(f"The model in {folder.base} has no attention that lsr knows how to run.")
+    try:
+        model, info = load_pretrained(AutoModelForCausalLM, folder.base, dtype=dtype, **options)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # transformers and bitsandbytes raise what they like
+        raise _loading_error(folder, device, error) from error
+    _check_complete(folder, info)
+    return model
 
 
 def _loading_error(folder: DecoderFolder, device: str, error: Exception) -> Exception:
-    reason = str(error).strip().splitlines()
-    short = f"{type(error).__name__}: {reason[0][:200] if reason else ''}"
     load_in = folder.settings.load_in
     if load_in is not None:
         return UnsupportedError(
-            f"bitsandbytes cannot load the model in {folder.base} in {load_in} on {device} ({short}); use "
-            "another device, or load_in=None."
+            f"bitsandbytes cannot load the model in {folder.base} in {load_in} on {device} "
+            f"({loading_fault(error)}); use another device, or load_in=None."
         )
-    return InputError(f"The model in {folder.base} cannot be loaded ({short}).")
-
-
-def _before_dtype_keyword() -> bool:
-    import transformers
-
-    major, minor = (int(part) for part in transformers.__version__.split(".")[:2])
-    return (major, minor) < (4, 56)
+    return InputError(f"The model in {folder.base} cannot be loaded ({loading_fault(error)}).")
 
 
 def _check_complete(folder: DecoderFolder, info: Mapping[str, Any]) -> None:
@@ -180,19 +158,3 @@ def _add_adapter(model: Any, path: Path) -> Any:
         name = (lacking or result.unexpected_keys)[0]
         raise InputError(f"The adapter in {path} does not fit its base model: {name}.")
     return adapted
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """transformers without reports and progress bars: progress is shown in one place only."""
-    from transformers.utils import logging as hf
-
-    before, bar = hf.get_verbosity(), hf.is_progress_bar_enabled()
-    hf.set_verbosity_error()
-    hf.disable_progress_bar()
-    try:
-        yield
-    finally:
-        hf.set_verbosity(before)
-        if bar:
-            hf.enable_progress_bar()

@@ -97,7 +97,7 @@ def _write_base(path: Path, model: Any) -> None:
         if ".lora_" not in name and ".modules_to_save." not in name:
             plain = name.replace(".base_layer.", ".").replace(".original_module.", ".")
             state[plain] = tensor
-    from lsr.encoders.decoder_weights import quiet
+    from lsr.encoders.pretrained import quiet
 
     with quiet():
         model.save_pretrained(path, state_dict=state, safe_serialization=True, save_peft_format=False)

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from lsr.encoders.batching import TOKENS, batches_by_length
 from lsr.encoders.head import pool_head
+from lsr.encoders.pretrained import load_pretrained, loading_fault
 from lsr.encoders.processor import has_bfloat16
 from lsr.encoders.rows import Row
 from lsr.encoders.sparse_folder import ModelSide
@@ -220,45 +221,19 @@ def load_masked_lm(side: ModelSide) -> nn.Module:
     """
     try:
         from transformers import AutoModelForMaskedLM
-
-        from lsr.encoders.decoder_weights import quiet
     except ImportError:
         raise MissingExtraError(f"The model in {side.path}", "torch") from None
-    # "sdpa" is asked for by name, so that a configuration cannot name a kernel of the hub.
-    for attention in ("sdpa", "eager"):
-        try:
-            with quiet():
-                model, info = AutoModelForMaskedLM.from_pretrained(
-                    str(side.path),
-                    attn_implementation=attention,
-                    trust_remote_code=False,
-                    use_safetensors=True,
-                    local_files_only=True,
-                    output_loading_info=True,
-                    **{_dtype_keyword(): torch.float32},
-                )
-        except Exception as error:  # transformers raises what it likes
-            if attention == "sdpa" and "scaled_dot_product_attention" in str(error):
-                continue
-            reason = (str(error).strip().splitlines() or [""])[0][:200]
-            raise InputError(
-                f"The model in {side.path} cannot be loaded ({type(error).__name__}: {reason})."
-            ) from error
-        if info["missing_keys"] or info["mismatched_keys"]:
-            lacks = min(map(str, info["missing_keys"]), default="the right shapes")
-            raise InputError(
-                f"The weights in {side.path} lack {lacks}; get the model again, with its masked-LM head."
-            )
-        result: nn.Module = model.eval()
-        return result
-    raise UnsupportedError(f"The model in {side.path} has no attention that lsr knows how to run.")
-
-
-def _dtype_keyword() -> str:
-    import transformers
-
-    major, minor = (int(part) for part in transformers.__version__.split(".")[:2])
-    return "torch_dtype" if (major, minor) < (4, 56) else "dtype"
+    try:
+        model, info = load_pretrained(AutoModelForMaskedLM, side.path, dtype=torch.float32)
+    except Exception as error:  # transformers raises what it likes
+        raise InputError(f"The model in {side.path} cannot be loaded ({loading_fault(error)}).") from error
+    if info["missing_keys"] or info["mismatched_keys"]:
+        lacks = min(map(str, info["missing_keys"]), default="the right shapes")
+        raise InputError(
+            f"The weights in {side.path} lack {lacks}; get the model again, with its masked-LM head."
+        )
+    result: nn.Module = model.eval()
+    return result
 
 
 def expose_states(model: nn.Module, *, what: str) -> nn.Linear:
