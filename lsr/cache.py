@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 
@@ -17,3 +18,20 @@ def cache_root() -> Path:
         return Path(os.environ["LOCALAPPDATA"]) / "lsr" / "cache"
     home = Path(os.path.expanduser("~"))
     return home / "Library" / "Caches" / "lsr" if sys.platform == "darwin" else home / ".cache" / "lsr"
+
+
+def keep(file: Path, data: bytes) -> None:
+    """Writes a file of the cache, whole or not at all: another process or thread never reads half of it.
+
+    Raises:
+        OSError: The folder cannot be made or written; nothing is left behind.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    handle, hidden = tempfile.mkstemp(prefix=".writing-", dir=file.parent)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
+        os.replace(hidden, file)
+    except BaseException:
+        os.unlink(hidden)
+        raise

@@ -9,8 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -18,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 
 from lsr import __version__
-from lsr.cache import cache_root
+from lsr.cache import cache_root, keep
 from lsr.encoders.loading import Device, Precision, load_encoder
 from lsr.encoders.protocol import Encoder
 from lsr.encoders.queries import VocabularyQueries
@@ -216,7 +214,9 @@ def largest_weight_of(encoder: Encoder) -> float:
     kept = _read_kept(file, encoder.fingerprint)
     if kept is None:
         kept = measure_largest_weight(encoder)
-        _keep(file, encoder.fingerprint, kept)
+        facts = {"fingerprint": encoder.fingerprint, "largest": kept}
+        with contextlib.suppress(OSError):
+            keep(file, json.dumps(facts).encode("utf-8"))
     return kept
 
 
@@ -229,19 +229,6 @@ def _read_kept(file: Path, fingerprint: str) -> float | None:
     except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return None
     return largest if usable else None
-
-
-def _keep(file: Path, fingerprint: str, largest: float) -> None:
-    """Writes a measured weight, whole or not at all, so that another process never reads half of it."""
-    with contextlib.suppress(OSError):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, hidden = tempfile.mkstemp(prefix=".", suffix=".part", dir=file.parent)
-        try:
-            with open(descriptor, "w", encoding="utf-8") as stream:
-                json.dump({"fingerprint": fingerprint, "largest": largest}, stream)
-            os.replace(hidden, file)
-        except OSError:
-            os.unlink(hidden)
 
 
 def measure_largest_weight(encoder: Encoder, *, texts: int = 256, margin: float = 1.25) -> float:

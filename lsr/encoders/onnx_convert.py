@@ -10,13 +10,11 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
-import tempfile
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
-from lsr.cache import cache_root
+from lsr.cache import cache_root, keep
 from lsr.encoders.onnx_graph import VERSION, Arithmetic, HeadOptions, build_graph
 from lsr.encoders.onnx_weights import is_supported, read_masked_lm
 from lsr.encoders.sparse_folder import ModelSide
@@ -81,14 +79,6 @@ def _cache_file(facts: list[Any]) -> Path:
 
 def _keep(file: Path, data: bytes) -> None:
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=file.parent, prefix=".converting-")
-        try:
-            with os.fdopen(handle, "wb") as out:
-                out.write(hashlib.sha256(data).digest() + data)
-            os.replace(name, file)
-        except OSError:
-            Path(name).unlink(missing_ok=True)
-            raise
+        keep(file, hashlib.sha256(data).digest() + data)
     except OSError as error:
         _LOG.warning("The converted model could not be kept in %s (%s).", file.parent, error)

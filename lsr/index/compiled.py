@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lsr.cache import cache_root
+from lsr.cache import cache_root, keep
 from lsr.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -179,14 +179,7 @@ def _save(compiled: Any, path: Path) -> None:
     payload = dumps(compiled._reduce())
     content = _HEADER.pack(_MAGIC, zlib.crc32(payload), len(payload)) + payload
     try:
-        handle, name = tempfile.mkstemp(prefix=".writing-", dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-            os.replace(name, path)
-        except BaseException:
-            os.unlink(name)
-            raise
+        keep(path, content)
     except OSError as error:
         _say(_unwritable(path.parent, error))
 
