@@ -7,13 +7,21 @@ from typing import Literal
 
 import click
 
-from lsr.cli.options import common_options, encoding_options, index_argument, json_option, reading_options
+from lsr.cli.options import (
+    common_options,
+    duplicate_option,
+    encoding_options,
+    index_argument,
+    json_option,
+    reading_options,
+)
 
 
 @click.command("add", short_help="Add documents to an index.")
 @index_argument
 @click.argument("corpus", metavar="CORPUS...", nargs=-1, required=True)
 @reading_options
+@duplicate_option
 @encoding_options
 @json_option
 @common_options

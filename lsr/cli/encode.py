@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from lsr.cli.failures import Interrupted
-from lsr.cli.index import _tell_faults as tell_faults
+from lsr.cli.failures import Interrupted, tell_faults
 from lsr.cli.options import (
     common_options,
     encoding_options,
     json_option,
+    length_option,
     memory_option,
     print_json,
     reading_options,
@@ -42,12 +42,7 @@ if TYPE_CHECKING:
 @click.option("--overwrite", is_flag=True, help="Replace files that are there.")
 @reading_options
 @encoding_options
-@click.option(
-    "--max-length",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Word pieces that the model reads of a text.",
-)
+@length_option
 @memory_option
 @json_option
 @common_options
@@ -106,10 +101,6 @@ def command(
         print_json(_as_json(done))
     else:
         _print(done)
-
-
-# An output row needs an id of its own: there is nothing to choose about ids that come twice.
-command.params = [param for param in command.params if param.name != "on_duplicate"]
 
 
 def _as_json(done: Encoded) -> dict[str, Any]:

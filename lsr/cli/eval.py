@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from lsr.cli import eval_leaks, eval_run
-from lsr.cli.options import common_options, json_option, print_json
+from lsr.cli.options import common_options, json_option, per_query_option, precision_option, print_json
 
 if TYPE_CHECKING:
     from lsr.api import Mode
@@ -97,13 +97,7 @@ command.add_command(eval_leaks.command)
     multiple=True,
     help="rrf:A,B or minmax:A,B makes one of two systems of the report; may be given several times.",
 )
-@click.option(
-    "--precision",
-    type=click.Choice(["auto", "fast"]),
-    default="auto",
-    show_default=True,
-    help="Arithmetic of the encoder.",
-)
+@precision_option
 @click.option(
     "--run-dir",
     type=click.Path(path_type=Path),
@@ -116,12 +110,7 @@ command.add_command(eval_leaks.command)
     is_flag=True,
     help="Time queries one at a time on one core, warm, five times over, and print the spread.",
 )
-@click.option(
-    "--per-query",
-    type=click.Path(path_type=Path),
-    metavar="FILE.jsonl",
-    help="Write the measures of every query there, a line a query and system.",
-)
+@per_query_option
 @click.option(
     "--report",
     "reports",

@@ -134,3 +134,13 @@ def _close_stdout() -> None:
     """Points stdout nowhere, so that the interpreter's last flush does not complain either."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def tell_faults(faults: list[str]) -> None:
+    """What was left out because it could not be read, on stderr; cut after ten."""
+    from lsr.progress import say
+
+    for fault in faults[:10]:
+        say(f"Left out: {one_line(fault)[:300]}")
+    if len(faults) > 10:
+        say(f"Left out: {len(faults) - 10:,} more.")

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from lsr.cli.failures import Interrupted
+from lsr.cli.failures import Interrupted, tell_faults
 from lsr.cli.options import (
     announce_compiling,
     common_options,
     corpus_argument,
+    duplicate_option,
     encoding_options,
     json_option,
+    length_option,
     memory_option,
     print_json,
     reading_options,
@@ -45,13 +47,9 @@ if TYPE_CHECKING:
     help="With --vectors: the weight that scales the index, as lsr encode reports it [default: the largest].",
 )
 @reading_options
+@duplicate_option
 @encoding_options
-@click.option(
-    "--max-length",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Word pieces that the model reads of a text.",
-)
+@length_option
 @memory_option
 @json_option
 @common_options
@@ -124,7 +122,7 @@ def report(request: Request, *, as_json: bool, verb: str) -> None:
         built = build.run()
     except KeyboardInterrupt:
         raise Interrupted(build.what_is_kept()) from None
-    _tell_faults(built.faults)
+    tell_faults(built.faults)
     if as_json:
         _print_as_json(built)
     else:
@@ -138,16 +136,6 @@ def _print_as_json(built: Built) -> None:
     if built.faults:
         found["unreadable"] = len(built.faults)
     print_json(found)
-
-
-def _tell_faults(faults: list[str]) -> None:
-    from lsr.cli.failures import one_line
-    from lsr.progress import say
-
-    for fault in faults[:10]:
-        say(f"Left out: {one_line(fault)[:300]}")
-    if len(faults) > 10:
-        say(f"Left out: {len(faults) - 10:,} more.")
 
 
 def _print(built: Built, path: Path, verb: str) -> None:

@@ -69,13 +69,22 @@ reading_options: Callable[[F], F] = _chain(
         show_default=True,
         help="What to do at a line that cannot be read.",
     ),
-    click.option(
-        "--on-duplicate",
-        type=click.Choice(["error", "skip", "replace"]),
-        default="error",
-        show_default=True,
-        help="What to do with an id that is there already.",
-    ),
+)
+
+duplicate_option: Callable[[F], F] = click.option(
+    "--on-duplicate",
+    type=click.Choice(["error", "skip", "replace"]),
+    default="error",
+    show_default=True,
+    help="What to do with an id that is there already.",
+)
+
+precision_option: Callable[[F], F] = click.option(
+    "--precision",
+    type=click.Choice(["auto", "fast"]),
+    default="auto",
+    show_default=True,
+    help="Arithmetic of the encoder.",
 )
 
 encoding_options: Callable[[F], F] = _chain(
@@ -87,17 +96,26 @@ encoding_options: Callable[[F], F] = _chain(
         show_default=True,
         help="Where the encoder runs.",
     ),
-    click.option(
-        "--precision",
-        type=click.Choice(["auto", "fast"]),
-        default="auto",
-        show_default=True,
-        help="Arithmetic of the encoder.",
-    ),
+    precision_option,
+)
+
+length_option: Callable[[F], F] = click.option(
+    "--max-length",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Word pieces that the model reads of a text.",
 )
 
 memory_option: Callable[[F], F] = click.option(
     "--memory", metavar="SIZE", help="Memory for what is not written yet, as in 2GB."
+)
+
+
+per_query_option: Callable[[F], F] = click.option(
+    "--per-query",
+    type=click.Path(path_type=Path),
+    metavar="FILE.jsonl",
+    help="Write the measures of every query there, a line a query and system.",
 )
 
 
