@@ -139,10 +139,7 @@ def hidden_packages(*names: str) -> Iterator[None]:
     """Folders are loaded as if packages were not installed."""
     real = importlib.util.find_spec
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("sparse_loading", "loading"):
-            patch.setattr(
-                f"lsr.encoders.{module}.find_spec", lambda name: None if name in names else real(name)
-            )
+        patch.setattr("lsr.encoders.processor.find_spec", lambda name: None if name in names else real(name))
         yield
 
 

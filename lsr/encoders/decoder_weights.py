@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +16,7 @@ import torch
 from lsr.encoders.decoder_folder import ADAPTER_CONFIG, ADAPTER_WEIGHTS, DecoderFolder
 from lsr.encoders.model_files import read_object
 from lsr.encoders.pretrained import load_pretrained, loading_fault, quiet
+from lsr.encoders.processor import is_installed
 from lsr.errors import InputError, MissingExtraError, UnsupportedError
 
 LOG = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ def check_quantisation(load_in: str) -> None:
     Raises:
         MissingExtraError: It is not.
     """
-    if find_spec("bitsandbytes") is None or find_spec("accelerate") is None:
+    if not is_installed("bitsandbytes", "accelerate"):
         raise MissingExtraError(f"Loading a model in {load_in}", "quantised")
 
 

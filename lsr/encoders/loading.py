@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
+from lsr.encoders.decoder_folder import is_decoder_folder
 from lsr.encoders.folder import ModelFolder, bundled_root, is_model_folder, read_folder
+from lsr.encoders.processor import is_installed
 from lsr.encoders.protocol import Encoder
 from lsr.errors import InputError, MissingExtraError, UnknownEncoderError, UnsupportedError
 
@@ -79,8 +80,8 @@ def load_encoder(
 def _load_folder(path: Path, device: Device, precision: Precision, *, reference: str = "") -> Encoder:
     if is_model_folder(path):
         return _load_own(path, device)
-    if (path / "lsr_decoder.json").is_file():
-        if find_spec("torch") is None or find_spec("transformers") is None:
+    if is_decoder_folder(path):
+        if not is_installed("torch", "transformers"):
             raise MissingExtraError(f"The language model in {path}", "torch")
         from lsr.encoders.decoder import load_decoder_encoder
 

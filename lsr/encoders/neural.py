@@ -180,7 +180,7 @@ class NeuralEncoder:
     def query_rows(self, texts: Sequence[str]) -> list[Row]:
         """Queries as sparse rows."""
         if isinstance(self.queries, TableQueries):
-            return [self.queries.weigh(text) for text in texts]
+            return self.queries.weigh_many(texts)
         return [self.model.query_limits.apply(row) for row in self.queries.encode(texts)]
 
     def encode_batch(self, texts: Sequence[str], *, max_length: int | None = None) -> SparseBatch:

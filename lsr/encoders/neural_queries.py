@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lsr.encoders.container import pack
+from lsr.encoders.gathering import Gatherer
 from lsr.errors import EncoderMismatchError, LsrError
 from lsr.types import CorpusStatistics
 
@@ -53,8 +54,6 @@ class NeuralQueries:
         self.fingerprint = fingerprint
         self.vocabulary = vocabulary
         self.dimension = dimension
-        from lsr.encoders.gathering import Gatherer
-
         self._encoder: QueryModel | None = None
         self._gatherer: Gatherer[str, Row] = Gatherer(lambda texts: self._loaded().query_rows(texts))
 

@@ -1,4 +1,4 @@
-"""What the machine can do: cores, 8-bit and bfloat16 instructions, GPUs, without importing PyTorch."""
+"""What the machine can do: cores, instructions, GPUs, and which packages are there, without importing any."""
 
 from __future__ import annotations
 
@@ -6,7 +6,13 @@ import ctypes
 import os
 import platform
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
+
+
+def is_installed(*packages: str) -> bool:
+    """Whether all of these packages can be imported."""
+    return all(find_spec(package) is not None for package in packages)
 
 
 def usable_cores() -> int:

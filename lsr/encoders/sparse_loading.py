@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from importlib.util import find_spec
 from typing import Literal
 
 from lsr.encoders.neural import Backend, NeuralEncoder, NeuralModel, TextSide
-from lsr.encoders.processor import cuda_devices, has_8_bit_products, has_bfloat16
+from lsr.encoders.processor import cuda_devices, has_8_bit_products, has_bfloat16, is_installed
 from lsr.encoders.rows import RowLimits
 from lsr.encoders.sparse_folder import ModelSide, SparseFolder, TableSide
 from lsr.encoders.table_queries import TableQueries, table_queries_of
@@ -82,7 +81,7 @@ def choose_backend(
     on_gpu = device == "cuda" or (device == "auto" and _has_gpu())
     if not on_gpu and can_convert(side):
         return _converted(folder, role, side, precision)
-    if not _has_torch():
+    if not is_installed("torch", "transformers"):
         what = "Encoding on a GPU" if on_gpu else f"A model of the type {side.config.get('model_type')!r}"
         raise MissingExtraError(what, "torch")
     from lsr.encoders.torch_backend import TorchBackend
@@ -92,13 +91,9 @@ def choose_backend(
     )
 
 
-def _has_torch() -> bool:
-    return find_spec("torch") is not None and find_spec("transformers") is not None
-
-
 def _has_gpu() -> bool:
     """Whether there is a GPU that PyTorch can use: a PyTorch built for the CPU can use none."""
-    if cuda_devices() == 0 or not _has_torch():
+    if cuda_devices() == 0 or not is_installed("torch", "transformers"):
         return False
     import torch
 
@@ -111,7 +106,7 @@ def _converted(folder: SparseFolder, role: Role, side: ModelSide, precision: Pre
     from lsr.encoders.onnx_graph import Arithmetic
 
     graph = partial(graph_bytes, side, fingerprint=folder.fingerprint, role=role, excluded=folder.excluded)
-    openvino = find_spec("openvino") is not None
+    openvino = is_installed("openvino")
     if openvino and (precision == "auto" or has_bfloat16()):
         from lsr.encoders.openvino_backend import OpenVinoBackend
 
