@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -198,11 +198,8 @@ class LexicalEncoder(LookupEncoder):
         """Documents; `max_length` has no effect, as the lexical side reads the whole text."""
         vectors = [self.lexical.weigh(text) for text in texts]
         rows = join_rows([v.columns for v in vectors], [v.weights for v in vectors], self.dimension)
-        return SparseBatch(
-            rows.indptr,
-            rows.indices,
-            rows.values,
-            self.dimension,
+        return replace(
+            rows,
             lexical=np.ones(len(rows.values), bool),
             surfaces=join_surfaces(vectors),
         )

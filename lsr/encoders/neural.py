@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import numpy as np
@@ -78,17 +79,23 @@ class TextSide:
         """Token ids and the number of pieces cut, chunk by chunk; the next chunk is read meanwhile."""
         if max_length is not None and self.longest is not None and max_length > self.longest:
             raise InputError(f"max_length={max_length} is more than the {self.longest} that the model reads.")
-        starts = range(0, len(texts), _CHUNK)
+        read = partial(self._read, texts, max_length)
+        if not len(texts):
+            return
+        if len(texts) <= _CHUNK:  # a query, mostly: nothing to read ahead, and no thread to start
+            yield read(0)
+            return
         with ThreadPoolExecutor(1) as ahead:
-            waiting = None
-            for start in starts:
-                part = [self.prompt + text for text in texts[start : start + _CHUNK]]
-                following = ahead.submit(self.tokeniser.encode, part, max_length=max_length)
-                if waiting is not None:
-                    yield self._checked(waiting.result())
+            waiting = ahead.submit(read, 0)
+            for start in range(_CHUNK, len(texts), _CHUNK):
+                following = ahead.submit(read, start)
+                yield waiting.result()
                 waiting = following
-            if waiting is not None:
-                yield self._checked(waiting.result())
+            yield waiting.result()
+
+    def _read(self, texts: Sequence[str], max_length: int | None, start: int) -> Tokens:
+        part = [self.prompt + text for text in texts[start : start + _CHUNK]]
+        return self._checked(self.tokeniser.encode(part, max_length=max_length))
 
     def _checked(self, read: Tokens) -> Tokens:
         for ids in read[0] if self.known is not None else ():
@@ -202,12 +209,8 @@ class NeuralEncoder:
                 columns.append(kept)
                 weights.append(values)
                 lexical.append(np.isin(kept, self._words(ids, beyond)))
-        rows = join_rows(columns, weights, self.dimension)
-        return SparseBatch(
-            rows.indptr,
-            rows.indices,
-            rows.values,
-            self.dimension,
+        return replace(
+            join_rows(columns, weights, self.dimension),
             lexical=np.concatenate(lexical) if lexical else np.empty(0, bool),
             cut=np.concatenate(cuts) if cuts else np.empty(0, np.int32),
         )

@@ -10,7 +10,7 @@ expansion. Queries stay a look-up.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -109,12 +109,8 @@ class ProjectedEncoder(LookupEncoder):
                 columns.append(row[0])
                 weights.append(row[1])
                 lexical.append(row[2])
-        rows = join_rows(columns, weights, self.dimension)
-        return SparseBatch(
-            rows.indptr,
-            rows.indices,
-            rows.values,
-            self.dimension,
+        return replace(
+            join_rows(columns, weights, self.dimension),
             lexical=np.concatenate(lexical) if lexical else np.empty(0, bool),
             surfaces=join_surfaces(own),
             cut=embedded.cut,
