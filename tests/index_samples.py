@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from lsr.index.quantise import quantise, quantise_query
 from lsr.index.store import Settings, Store, Writer
 from lsr.types import SparseBatch, Surfaces
 
@@ -138,3 +139,23 @@ def read_everything(folder: Path) -> list[str]:
         snapshot.document_frequencies(np.arange(DIMENSION, dtype=np.int32))
         store.query_side()
         return living(store)
+
+
+def brute_force(matrix, queries, form, scale, k):
+    """Scores and rows as `VectorIndex.search` gives them, from dense matrices of the stored integers."""
+    stored = np.zeros(matrix.shape)
+    places = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr)), matrix.indices
+    stored[places] = quantise(matrix.data, form, scale)[0]
+    scores = np.zeros((queries.shape[0], k), np.float32)
+    rows = np.full((queries.shape[0], k), -1)
+    for number in range(queries.shape[0]):
+        row = queries[[number]]
+        query = quantise_query(row.indices, row.data, form)
+        sums = np.zeros(len(stored))
+        for column, weight in zip(query.columns, query.weights, strict=True):
+            sums += stored[:, column] * float(weight)
+        order = np.argsort(-sums, kind="stable")[:k]
+        order = order[sums[order] > 0]
+        rows[number, : len(order)] = order
+        scores[number, : len(order)] = sums[order] * (scale or 1.0) * query.step
+    return scores, rows

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from index_samples import brute_force
 from scipy.sparse import csr_array
 
 from lsr.errors import IndexCorruptError, IndexVersionError
 from lsr.index import device, vector_index
 from lsr.index.device import Budget, search_many
 from lsr.index.matrices import read_matrix
-from lsr.index.quantise import IMPACT_TYPES, QuantisedQuery, quantise, quantise_query
+from lsr.index.quantise import IMPACT_TYPES, QuantisedQuery, quantise_query
 from lsr.index.search import search_many as search_engine
 from lsr.index.segment_reader import SegmentReader
 from lsr.index.snapshot import Moment, Snapshot
@@ -76,27 +77,6 @@ def assert_same(snapshot, queries, k, *, allowed=None, budget=None):
         assert (found.sequences[number, length:] == -1).all()
         assert (found.documents[number, length:] == -1).all()
     return expected
-
-
-def brute_force(matrix, queries, form, scale, k):
-    """Scores and rows from dense products of the stored integers, summed by NumPy."""
-    stored = np.zeros(matrix.shape)
-    stored[np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr)), matrix.indices] = quantise(
-        matrix.data, form, scale
-    )[0]
-    found_scores = np.zeros((queries.shape[0], k), np.float32)
-    found_rows = np.full((queries.shape[0], k), -1)
-    for number in range(queries.shape[0]):
-        row = queries[[number]]
-        query = quantise_query(row.indices, row.data, form)
-        sums = np.zeros(len(stored))
-        for column, weight in zip(query.columns, query.weights, strict=True):
-            sums += stored[:, column] * float(weight)
-        order = np.argsort(-sums, kind="stable")[:k]
-        order = order[sums[order] > 0]
-        found_rows[number, : len(order)] = order
-        found_scores[number, : len(order)] = sums[order] * (scale or 1.0) * query.step
-    return found_scores, found_rows
 
 
 @pytest.mark.parametrize("form", FORMS)

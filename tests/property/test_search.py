@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from index_samples import brute_force
 from scipy.sparse import csr_array, vstack
 
 from lsr.index import vector_index
@@ -43,26 +44,6 @@ def build(matrix, cuts, **options):
         return VectorIndex.build([matrix[a:b] for a, b in cuts], **options)
     finally:
         vector_index._SEGMENT_ENTRIES = before
-
-
-def brute_force(matrix, queries, form, scale, k):
-    """Scores and rows as `VectorIndex.search` gives them, from dense matrices of the stored integers."""
-    stored = np.zeros(matrix.shape)
-    places = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr)), matrix.indices
-    stored[places] = quantise(matrix.data, form, scale)[0]
-    scores = np.zeros((queries.shape[0], k), np.float32)
-    rows = np.full((queries.shape[0], k), -1)
-    for number in range(queries.shape[0]):
-        row = queries[[number]]
-        query = quantise_query(row.indices, row.data, form)
-        sums = np.zeros(len(stored))
-        for column, weight in zip(query.columns, query.weights, strict=True):
-            sums += stored[:, column] * float(weight)
-        order = np.argsort(-sums, kind="stable")[:k]
-        order = order[sums[order] > 0]
-        rows[number, : len(order)] = order
-        scores[number, : len(order)] = sums[order] * (scale or 1.0) * query.step
-    return scores, rows
 
 
 @pytest.mark.parametrize("form", FORMS)
