@@ -37,7 +37,7 @@ def command(directory: Path, as_json: bool) -> None:
 
 def _describe(index: Index) -> dict[str, Any]:
     settings, snapshot = index.settings, index.snapshot
-    postings = sum(len(segment.posting_rows) for segment in snapshot.segments)
+    postings = sum(segment.layout.postings for segment in snapshot.segments)
     total = sum(file.stat().st_size for file in index.path.iterdir() if file.is_file())
     stored = sum(segment.stored_bytes for segment in snapshot.segments)
     largest = None

@@ -25,6 +25,7 @@ from lsr.eval.efficiency import TIMED_HITS, Sparsity, measure_sparsity
 from lsr.eval.kept import code_version, hash_of
 from lsr.eval.remembered import remember, write_whole
 from lsr.eval.systems import DEPTH, Explain, Place, Ranking, SystemRun, drop_own
+from lsr.index.layout import expand
 from lsr.progress import Progress
 from lsr.types import TermContribution
 
@@ -219,10 +220,11 @@ def measure_terms(index: Index, queries: Sequence[Any]) -> Sparsity:
     frequencies: NDArray[np.int64] = np.zeros(dimension, dtype=np.int64)
     weights: NDArray[np.float64] = np.zeros(dimension, dtype=np.float64)
     for segment in index.snapshot.segments:
-        lengths = np.diff(segment.term_offsets)
+        postings = expand(segment.layout, file=segment.name)
+        lengths = np.diff(postings.offsets)
         frequencies[segment.terms] += lengths
         terms = np.repeat(segment.terms.astype(np.int64), lengths)
-        weights += np.bincount(terms, weights=segment.posting_impacts, minlength=dimension)
+        weights += np.bincount(terms, weights=postings.impacts, minlength=dimension)
     weights *= index.settings.scale or 1.0
     columns = [columns.astype(np.int64) for columns in _query_columns(index, queries)]
     return measure_sparsity(columns, frequencies, len(index), weights=weights)

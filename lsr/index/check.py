@@ -1,7 +1,7 @@
 """`verify`: is every byte of an index what was written, and does everything in it fit together?
 
 Every file is read whole and compared with the catalog's checksum; then the structures are held against each
-other. `deep` also inverts the forward vectors again, expands every stored document and hashes every id. All
+other. `deep` also lays the postings out again, expands every stored document and hashes every id. All
 faults are gathered, each with the file that has it.
 """
 
@@ -14,15 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lsr.errors import IndexCorruptError, LsrError
 from lsr.index.catalog import check_pages
 from lsr.index.catalog_rows import BuildRow, CatalogState, bitmap
 from lsr.index.folder import missing_file, read_index
-from lsr.index.format import CATALOG_NAME, FileRecord, columns_ascend, corrupt
+from lsr.index.format import CATALOG_NAME, FileRecord, corrupt
 from lsr.index.ids import hash_ids
-from lsr.index.inversion import invert
+from lsr.index.layout import KERNEL_ARRAYS, Layout, Postings, expand, lay_out
 from lsr.index.segment_reader import SegmentReader
 from lsr.index.snapshot import Moment, Snapshot
 from lsr.index.store import read_query
@@ -199,39 +198,30 @@ def find_faults(reader: SegmentReader, next_sequence: int, *, deep: bool) -> Ite
     Args:
         reader: The segment, its checksums compared already.
         next_sequence: No document of it may have this sequence number or a later one.
-        deep: Invert, expand and hash everything again.
+        deep: Lay out, expand and hash everything again.
 
     Yields:
         Half-sentences.
     """
-    if len(reader.posting_rows) and int(reader.posting_rows.max()) >= reader.rows:
-        yield "its postings name rows that are not there"
-    occurring = np.unique(reader.forward_columns)
-    if not np.array_equal(occurring, reader.terms):
-        yield "its forward vectors and postings hold other terms"
+    try:
+        postings = expand(reader.layout, file=reader.name)
+    except IndexCorruptError:
+        postings = None
+        yield "its postings do not fit together"
+    if postings is not None and not bool((np.diff(postings.offsets) > 0).all()):
+        yield "a term of it has no postings"
     sequences = reader.document_sequence
     if len(sequences) and (sequences.min() < 0 or sequences.max() >= next_sequence):
         yield "its sequence numbers are not those of the catalog"
     if reader.ids is not None and len(np.unique(reader.ids.order)) != reader.documents:
         yield "its table of ids names a document twice"
-    if not columns_ascend(reader.forward_offsets, reader.forward_columns):
-        yield "the columns of a row are not in order"
-    if deep:
-        yield from _find_deep_faults(reader)
+    if deep and postings is not None:
+        yield from _find_deep_faults(reader, postings)
 
 
-def _find_deep_faults(reader: SegmentReader) -> Iterator[str]:
-    lexical = _all_lexical(reader)
-    again = invert(reader.forward_offsets, reader.forward_columns, reader.forward_impacts, lexical=lexical)
-    same = (
-        np.array_equal(again.terms, reader.terms)
-        and np.array_equal(again.term_offsets, reader.term_offsets)
-        and np.array_equal(again.term_lexical_df, reader.term_lexical_df)
-        and np.array_equal(again.posting_rows, reader.posting_rows)
-        and np.array_equal(again.posting_impacts, reader.posting_impacts)
-    )
-    if not same:
-        yield "its postings are not its forward vectors turned round"
+def _find_deep_faults(reader: SegmentReader, postings: Postings) -> Iterator[str]:
+    if not _is_laid_out(reader.layout, postings):
+        yield "its bounds and tables are not those of its postings"
     if reader.ids is None:
         return
     encoded = [reader.ids.encoded(document) for document in range(reader.documents)]
@@ -248,9 +238,20 @@ def _find_deep_faults(reader: SegmentReader) -> Iterator[str]:
             return
 
 
-def _all_lexical(reader: SegmentReader) -> NDArray[np.bool_] | None:
-    """All rows' flags of words at once, or None where they are not known."""
-    packed = reader.container.sections.get("forward_lexical")
-    if packed is None:
-        return None
-    return np.unpackbits(packed, count=len(reader.forward_columns), bitorder="little").astype(np.bool_)
+def _is_laid_out(layout: Layout, postings: Postings) -> bool:
+    """Whether a layout is what its own postings give when they are laid out again."""
+    terms = np.repeat(np.arange(len(layout.terms)), np.diff(postings.offsets))
+    order = np.argsort(postings.rows, kind="stable")
+    offsets = np.zeros(layout.rows + 1, np.int64)
+    np.cumsum(np.bincount(postings.rows, minlength=layout.rows), out=offsets[1:])
+    lexical = layout.is_lexical(postings.places)
+    again = lay_out(
+        offsets,
+        layout.terms[terms[order]],
+        postings.impacts[order],
+        lexical=None if lexical is None else lexical[order],
+    )
+    names = (*KERNEL_ARRAYS, "term_lexical_df", "sparse_lexical", "dense_lexical")
+    return again.bound_step == layout.bound_step and all(
+        np.array_equal(getattr(again, name), getattr(layout, name)) for name in names
+    )

@@ -103,9 +103,15 @@ def warmup(cache_dir: str | Path | None = None) -> WarmUp:
 
 
 def _all_kernels() -> list[tuple[Callable[..., Any], str]]:
-    from lsr.index.kernels import accumulate, invert, match
+    from lsr.index.kernels import expand, layout, search
 
-    functions = (accumulate.search_segment, invert.scatter_postings, match.match_columns)
+    functions = (
+        search.search_segment,
+        layout.count_blocks,
+        layout.fill_layout,
+        expand.expand_postings,
+        expand.match_row,
+    )
     return [(function, form) for function in functions for form in _signatures(function)]
 
 

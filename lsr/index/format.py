@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from lsr.errors import DISTRIBUTION, IndexCorruptError, IndexVersionError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """The format that this version writes, and the newest that it reads."""
 
 CATALOG_NAME = "catalog.sqlite"
@@ -70,12 +70,14 @@ class Container:
 
     Attributes:
         name: The file's name, for messages.
+        version: The format that it is written in.
         metadata: What the writer said about the content.
         sections: Read-only one-dimensional arrays by name, over the file's own bytes.
         checksums: CRC-32 of each section's bytes.
     """
 
     name: str
+    version: int
     metadata: Mapping[str, Any]
     sections: Mapping[str, NDArray[Any]]
     checksums: Mapping[str, int]
@@ -162,17 +164,17 @@ def read_container(data: NDArray[np.uint8], kind: str, record: FileRecord, *, wh
         raise corrupt(name, f"it has {len(data):,} bytes and should have {record.size:,}")
     if len(data) < _HEADER.size + _FOOTER.size:
         raise corrupt(name, "it is shorter than its header and footer")
-    _check_header(data, kind, name)
+    version = _check_header(data, kind, name)
     if whole and zlib.crc32(data.data) != record.crc32:
         raise corrupt(name, "its checksum differs from the catalog's")
     position, toc = _find_table(data, name)
     if toc.get("name") != name or not isinstance(toc.get("metadata"), dict):
         raise corrupt(name, "its table of contents is of another file")
     sections, checksums = _find_sections(data, toc.get("sections"), position, name)
-    return Container(name, toc["metadata"], sections, checksums)
+    return Container(name, version, toc["metadata"], sections, checksums)
 
 
-def _check_header(data: NDArray[np.uint8], kind: str, name: str) -> None:
+def _check_header(data: NDArray[np.uint8], kind: str, name: str) -> int:
     head = data[: _HEADER.size].tobytes()
     magic, version, found, checksum = _HEADER.unpack(head)
     if magic != _MAGIC:
@@ -183,6 +185,7 @@ def _check_header(data: NDArray[np.uint8], kind: str, name: str) -> None:
         raise too_new(name, version)
     if version < 1 or found.rstrip(b"\0") != kind.encode("ascii"):
         raise corrupt(name, "its header names another kind of file")
+    return int(version)
 
 
 def _find_table(data: NDArray[np.uint8], name: str) -> tuple[int, dict[str, Any]]:

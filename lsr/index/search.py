@@ -1,9 +1,10 @@
-"""Exact search of one commit: quantised queries in, ranked places out.
+"""Search of one commit: quantised queries in, ranked places out.
 
 A search walks the segments of a snapshot with one heap of the k best, so that segments need no merging
-afterwards, and hands each segment's arrays to the kernel of `kernels.accumulate` together with the bitmap of
-the rows that may be found. Scores are whole numbers until the ranking is fixed, and are turned into weights
-at the end. Nothing here imports SciPy, ONNX Runtime or torch.
+afterwards and each begins with the threshold that the ones before it reached, and hands each segment's
+arrays to the kernel of `kernels.search` together with the bitmap of the rows that may be found. Scores are
+whole numbers until the ranking is fixed, and are turned into weights at the end. Nothing here imports
+SciPy, ONNX Runtime or torch.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from numpy.typing import NDArray
 from lsr.errors import QueryError
 from lsr.index.compiled import kernel
 from lsr.index.format import corrupt
+from lsr.index.layout import Layout, match
 from lsr.index.quantise import QuantisedQuery
+from lsr.index.scratch import Scratch, scratch
 
 if TYPE_CHECKING:
     from lsr.index.store import Snapshot
@@ -27,37 +30,23 @@ if TYPE_CHECKING:
 Mode = Literal["exact", "approximate"]
 Allowed = Sequence[NDArray[np.uint8] | None]
 
-WINDOW = 1 << 15
-"""Rows whose sums are kept at a time: 128 KiB of uint32, within the second-level cache."""
-
 _SUMS: dict[str, type[np.generic]] = {"u8": np.uint32, "u16": np.uint64, "f32": np.float64}
 _SCORES: dict[str, type[np.generic]] = {"u8": np.uint64, "u16": np.uint64, "f32": np.float64}
 _FORMS = {"uint8": "u8", "uint16": "u16", "float32": "f32"}
+_BOUND_STEPS = 255
 _ALL_ROWS: NDArray[np.uint8] = np.empty(0, dtype=np.uint8)
 
 
 class Segment(Protocol):
-    """What a search reads of a segment; see `docs/index-format.md` and `kernels.accumulate`."""
+    """What a search reads of a segment; see `docs/index-format.md`."""
 
     @property
     def name(self) -> str:
         """The file's name, for messages."""
 
     @property
-    def terms(self) -> NDArray[np.int32]:
-        """int32 [T], ascending."""
-
-    @property
-    def term_offsets(self) -> NDArray[np.int64]:
-        """int64 [T + 1]."""
-
-    @property
-    def posting_rows(self) -> NDArray[np.uint32]:
-        """uint32 [P]."""
-
-    @property
-    def posting_impacts(self) -> NDArray[Any]:
-        """uint8, uint16 or float32 [P]."""
+    def layout(self) -> Layout:
+        """Its postings in blocks."""
 
     @property
     def row_document(self) -> NDArray[np.int32]:
@@ -144,9 +133,9 @@ def search(
     check_options(k, mode, overlap)
     form = check_form(snapshot, query)
     capacity = min(int(k), sum(len(segment.document_sequence) for segment in snapshot.segments))
-    scores = np.empty(capacity + 1, dtype=_SCORES[form])
-    sequences = np.empty(capacity + 1, dtype=np.int64)
-    places = np.empty((capacity + 1, 3), dtype=np.int32)
+    scores = np.empty(capacity, dtype=_SCORES[form])
+    sequences = np.empty(capacity, dtype=np.int64)
+    places = np.empty((capacity, 3), dtype=np.int32)
     filled = 0
     if capacity and len(query):
         filled = _search_segments(snapshot, query, form, allowed, (scores, sequences, places))
@@ -187,21 +176,16 @@ def search_many(
 def explain_row(
     snapshot: Snapshot, query: QuantisedQuery, segment: int, row: int
 ) -> tuple[NDArray[np.int32], NDArray[Any], NDArray[Any], NDArray[np.bool_] | None]:
-    """The terms that a query shares with one row, from the row's forward vector.
+    """The terms that a query shares with one row, from the row's postings.
 
     Returns:
         Columns int32 [m] ascending; the query's quantised weights [m]; the row's impacts [m]; and which of
         the terms are words of the text, bool [m], or None where that is not known. The products of
         weights and impacts sum to the row's score in steps.
     """
-    from lsr.index.kernels.match import match_columns
-
-    columns, impacts, lexical = snapshot.vector(segment, row)
-    places = np.empty((2, min(len(columns), len(query))), dtype=np.int64)
-    shared = kernel(match_columns, "all")(query.columns, columns, places[0], places[1])
-    ours, theirs = places[0, :shared], places[1, :shared]
-    words = None if lexical is None else lexical[theirs]
-    return query.columns[ours], query.weights[ours], impacts[theirs], words
+    found = snapshot.segments[segment]
+    ours, impacts, words = match(found.layout, row, query.columns, file=found.name)
+    return query.columns[ours], query.weights[ours], impacts, words
 
 
 def check_options(k: int, mode: str, overlap: float | None) -> None:
@@ -231,58 +215,76 @@ def _search_segments(
     allowed: Allowed | None,
     heap: tuple[NDArray[Any], NDArray[np.int64], NDArray[np.int32]],
 ) -> int:
-    from lsr.index.kernels.accumulate import search_segment
+    from lsr.index.kernels.search import search_segment
 
     run = kernel(search_segment, form)
-    largest = max(len(segment.row_document) for segment in snapshot.segments)
-    sums = np.empty(max(1, min(WINDOW, largest)), dtype=_SUMS[form])
     weights = query.weights.astype(_SUMS[form])
-    cursors = np.empty((len(query), 3), dtype=np.int64)
+    own = scratch()
     filled = 0
     for number, segment in enumerate(snapshot.segments):
+        if not own.fits(len(query), segment.layout.blocks):
+            own.fit(len(query), segment.layout.blocks, 0)
+        bound_weights, value = bound_query(query, weights, segment.layout.bound_step)
         bitmap = allowed_rows(snapshot, number, allowed)
-        filled = _search_one(
-            run, segment, bitmap, (query.columns, weights), number, (sums, cursors), heap, filled
-        )
+        asked = (query.columns, weights, bound_weights, value)
+        filled = _search_one(run, segment, (bitmap, number, *asked), own, form, heap, filled)
     return filled
 
 
 def _search_one(
     run: Callable[..., int],
     segment: Segment,
-    bitmap: NDArray[np.uint8],
-    query: tuple[NDArray[np.int32], NDArray[Any]],
-    number: int,
-    scratch: tuple[NDArray[Any], NDArray[np.int64]],
+    asked: tuple[Any, ...],
+    own: Scratch,
+    form: str,
     heap: tuple[NDArray[Any], NDArray[np.int64], NDArray[np.int32]],
     filled: int,
 ) -> int:
-    found = run(
-        segment.terms,
-        segment.term_offsets,
-        segment.posting_rows,
-        segment.posting_impacts,
-        segment.row_document,
-        segment.document_sequence,
-        bitmap,
-        *query,
-        number,
-        *scratch,
-        *heap,
-        filled,
-    )
+    from lsr.index.kernels.search import MORE_ROOM
+
+    fixed = (*segment.layout.arrays, segment.row_document, segment.document_sequence, *asked)
+    found = run(*fixed, *own.arrays(form), *heap, filled, own.statistics)
+    if found == MORE_ROOM:
+        own.fit(0, 0, int(own.statistics[0]))
+        found = run(*fixed, *own.arrays(form), *heap, filled, own.statistics)
     if found < 0:
+        own.flags[:] = 0
         raise corrupt(segment.name, _damage(found))
     return found
 
 
+def bound_query(
+    query: QuantisedQuery, weights: NDArray[Any], bound_step: float
+) -> tuple[NDArray[np.uint32], float]:
+    """A query's weights as the bounds multiply with them, and what a unit of such a bound is worth.
+
+    Args:
+        query: The query.
+        weights: Its weights as the scores multiply with them.
+        bound_step: What a step of the segment's bounds is worth in impacts.
+
+    Returns:
+        uint32 [q], the weights rounded up to steps, so small that no bound passes 32 bits; and the value.
+    """
+    if weights.dtype == np.uint32:
+        return weights, bound_step
+    largest = float(weights.max())
+    steps = min(_BOUND_STEPS, (2**32 - 1) // _BOUND_STEPS // len(weights))
+    step = largest / steps or 1.0
+    rounded = np.ceil(weights.astype(np.float64) / step).astype(np.uint32)
+    # The quotients are rounded: a bound must not fall below a score for that.
+    return np.minimum(rounded, steps), step * bound_step * (1 + 1e-9)
+
+
 def _damage(code: int) -> str:
-    from lsr.index.kernels import accumulate
+    from lsr.index.kernels import bounds, score
+    from lsr.index.kernels import search as kernels
 
     return {
-        accumulate.BAD_OFFSETS: "a term's postings lie outside the file",
-        accumulate.BAD_ROWS: "a term's postings name rows that are not there",
-        accumulate.BAD_DOCUMENTS: "a row belongs to a document that is not there",
+        bounds.BAD_OFFSETS: "a term's postings lie outside the file",
+        score.BAD_POSTINGS: "a block's postings lie outside the file",
+        kernels.BAD_ROWS: "a term's postings name rows that are not there",
+        kernels.BAD_DOCUMENTS: "a row belongs to a document that is not there",
     }[code]
 
 

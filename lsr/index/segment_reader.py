@@ -22,20 +22,31 @@ from lsr.index.format import (
     corrupt,
     read_container,
 )
+from lsr.index.format_1 import layout_of_format_1
 from lsr.index.ids import IdTable
+from lsr.index.layout import BLOCK, KERNEL_ARRAYS, MOST_ROWS, PADDING, Layout, match
 from lsr.index.mapping import file_bytes
 from lsr.index.settings import Settings
 from lsr.index.stored import StoredDocuments
 
-_IMPACTS = {"u8": "|u1", "u16": "<u2", "f32": "<f4"}
-_FIXED = {
+_POSTINGS = {"u8": "<u2", "u16": "<u4", "f32": "<u8"}
+_LAYOUT = {
     "terms": "<i4",
-    "term_offsets": "<i8",
+    "term_dense": "<i4",
     "term_lexical_df": "<u4",
-    "posting_rows": "<u4",
-    "forward_offsets": "<i8",
-    "forward_columns": "<i4",
-    "forward_lexical": "|u1",
+    "list_offsets": "<i8",
+    "list_postings": "<i8",
+    "list_entries": "<u4",
+    "sparse_lexical": "|u1",
+    "dense_maxima": "|u1",
+    "block_bits": "<u8",
+    "block_ranks": "<u2",
+    "block_pairs": "<i8",
+    "pair_starts": "<u2",
+    "block_postings": "<i8",
+    "dense_lexical": "|u1",
+}
+_FIXED = {
     "row_document": "<i4",
     "row_span": "<i4",
     "document_sequence": "<i8",
@@ -53,7 +64,7 @@ _FIXED = {
     "stored_raw_offsets": "<i8",
     "stored_blocks": "|u1",
 }
-_OPTIONAL = frozenset({"forward_lexical", "row_span"})
+_OPTIONAL = frozenset({"sparse_lexical", "dense_lexical", "row_span"})
 _OF_DOCUMENTS = ("id_", "content_", "stored_")
 
 
@@ -65,15 +76,8 @@ class SegmentReader:
         rows: Number of rows n.
         documents: Number of documents d, deleted ones too.
         clipped: Weights that were stored as the largest.
-        terms: int32 [T], ascending: the columns that occur.
-        term_offsets: int64 [T + 1], where each term's postings begin and end.
-        term_lexical_df: uint32 [T], documents in whose text the term occurs (all, where that is unknown).
-        posting_rows: uint32 [P], ascending within a term.
-        posting_impacts: uint8, uint16 or float32 [P].
-        forward_offsets: int64 [n + 1], where each row's terms begin and end.
-        forward_columns: int32 [P], ascending within a row.
-        forward_impacts: uint8, uint16 or float32 [P].
-        row_document: int32 [n]; a document's rows follow one another.
+        layout: The postings, in blocks of rows.
+        row_document: int32 [n]; rows lie in the order that the layout chose.
         document_sequence: int64 [d].
         fields: The typed columns by name.
         stored_bytes: What the stored documents take of the file.
@@ -86,19 +90,13 @@ class SegmentReader:
         rows, documents, self.clipped = _read_metadata(container, settings)
         self.rows, self.documents = rows, documents
         sections = _check_sections(container, settings)
-        self.terms: NDArray[np.int32] = sections["terms"]
-        self.term_offsets: NDArray[np.int64] = sections["term_offsets"]
-        self.term_lexical_df: NDArray[np.uint32] = sections["term_lexical_df"]
-        self.posting_rows: NDArray[np.uint32] = sections["posting_rows"]
-        self.posting_impacts: NDArray[Any] = sections["posting_impacts"]
-        self.forward_offsets: NDArray[np.int64] = sections["forward_offsets"]
-        self.forward_columns: NDArray[np.int32] = sections["forward_columns"]
-        self.forward_impacts: NDArray[Any] = sections["forward_impacts"]
-        self._lexical = sections.get("forward_lexical")
+        if container.version == 1:
+            self.layout = layout_of_format_1(container, settings.quantize, rows, self._dimension)
+        else:
+            self.layout = read_layout(container, sections, settings.quantize, rows, self._dimension)
         self.row_document: NDArray[np.int32] = sections["row_document"]
         self._row_span = sections.get("row_span")
         self.document_sequence: NDArray[np.int64] = sections["document_sequence"]
-        self._check_vectors()
         self._check_rows()
         self.fields: dict[str, Column] = {
             name: read_column(sections, number, kind, documents, record.name)
@@ -167,8 +165,18 @@ class SegmentReader:
         self._check_document(document)
         return b"{}" if self._stored is None else self._stored[document]
 
+    @property
+    def terms(self) -> NDArray[np.int32]:
+        """int32 [T], ascending: the columns that occur."""
+        return self.layout.terms
+
+    @property
+    def term_lexical_df(self) -> NDArray[np.uint32]:
+        """uint32 [T], rows in whose text the term occurs (all, where that is unknown)."""
+        return self.layout.term_lexical_df
+
     def vector(self, row: int) -> tuple[NDArray[np.int32], NDArray[Any], NDArray[np.bool_] | None]:
-        """A row's terms.
+        """A row's terms; `match` finds some of them in far less time.
 
         Returns:
             Columns int32 ascending, their impacts, and which are words of the text (bool), or None where
@@ -176,18 +184,8 @@ class SegmentReader:
         """
         if not 0 <= row < self.rows:
             raise IndexError(f"row {row} of {self.rows}")
-        start, end = int(self.forward_offsets[row]), int(self.forward_offsets[row + 1])
-        columns = self.forward_columns[start:end]
-        if len(columns) and (
-            columns[0] < 0 or columns[-1] >= self._dimension or not bool((columns[1:] > columns[:-1]).all())
-        ):
-            raise corrupt(self.name, f"row {row} names columns that are not there")
-        if self._lexical is None:
-            return columns, self.forward_impacts[start:end], None
-        first = start & ~7
-        bits = np.unpackbits(self._lexical[first >> 3 : (end + 7) >> 3], bitorder="little")
-        lexical = bits[start - first : end - first].astype(np.bool_)
-        return columns, self.forward_impacts[start:end], lexical
+        places, impacts, lexical = match(self.layout, row, self.terms, file=self.name)
+        return self.terms[places], impacts, lexical
 
     def surfaces(self, row: int) -> dict[int, str]:
         """The words behind a row's open columns, as they stand in its text."""
@@ -210,24 +208,6 @@ class SegmentReader:
         if not 0 <= document < self.documents:
             raise IndexError(f"document {document} of {self.documents}")
 
-    def _check_vectors(self) -> None:
-        postings, terms = len(self.posting_rows), self.terms
-        lengths = (
-            len(self.term_offsets) - 1 == len(terms) == len(self.term_lexical_df)
-            and len(self.posting_impacts) == len(self.forward_columns) == postings
-            and len(self.forward_impacts) == postings
-            and len(self.forward_offsets) == self.rows + 1
-            and (self._lexical is None or len(self._lexical) == (postings + 7) // 8)
-        )
-        if not lengths:
-            raise corrupt(self.name, "its postings and forward vectors differ in length")
-        check_offsets(self.term_offsets, postings, self.name, "offsets of terms")
-        check_offsets(self.forward_offsets, postings, self.name, "offsets of rows")
-        if len(terms) and (
-            terms[0] < 0 or terms[-1] >= self._dimension or not bool((terms[1:] > terms[:-1]).all())
-        ):
-            raise corrupt(self.name, "its terms are not in order")
-
     def _check_rows(self) -> None:
         documents = self.row_document
         if len(documents) != self.rows or len(self.document_sequence) != self.documents:
@@ -237,9 +217,8 @@ class SegmentReader:
         if self.rows == 0:
             good = self.documents == 0
         else:
-            steps = np.diff(documents)
-            good = documents[0] == 0 and documents[-1] == self.documents - 1
-            good = bool(good and (steps >= 0).all() and (steps <= 1).all())
+            good = bool(documents.min() >= 0 and documents.max() < self.documents)
+            good = good and bool((np.bincount(documents, minlength=self.documents) > 0).all())
         if not good:
             raise corrupt(self.name, "its rows belong to documents that are not there")
 
@@ -254,6 +233,64 @@ class SegmentReader:
         check_offsets(offsets, len(columns), self.name, "offsets of surface forms")
         check_offsets(text_offsets, len(text), self.name, "lengths of surface forms")
         self._surfaces = (offsets, columns, text_offsets, text)
+
+
+def read_layout(
+    container: Container, sections: Mapping[str, NDArray[Any]], form: str, rows: int, dimension: int
+) -> Layout:
+    """The layout of a segment, with everything checked that a search relies on.
+
+    Raises:
+        IndexCorruptError: Its arrays do not fit together.
+    """
+    step = container.metadata.get("bound_step")
+    if isinstance(step, bool) or not isinstance(step, int | float) or not 0 < step < np.inf:
+        raise corrupt(container.name, "the step of its bounds cannot be read")
+    arrays: dict[str, Any] = {name: sections[name] for name in KERNEL_ARRAYS}
+    flags: dict[str, Any] = {name: sections.get(name) for name in ("sparse_lexical", "dense_lexical")}
+    layout = Layout(form, rows, float(step), term_lexical_df=sections["term_lexical_df"], **arrays, **flags)
+    _check_lists(layout, container.name, dimension)
+    _check_blocks(layout, container.name)
+    return layout
+
+
+def _check_lists(layout: Layout, file: str, dimension: int) -> None:
+    terms, postings = layout.terms, len(layout.sparse_postings) - PADDING
+    lengths = (
+        len(terms) == len(layout.term_dense) == len(layout.term_lexical_df)
+        and len(layout.list_offsets) == len(layout.list_postings) == len(terms) + 1
+        and postings >= 0
+        and _flags_fit(layout.sparse_lexical, postings)
+    )
+    if not lengths or layout.rows > MOST_ROWS:
+        raise corrupt(file, "its lists and postings differ in length")
+    check_offsets(layout.list_offsets, len(layout.list_entries), file, "offsets of lists")
+    check_offsets(layout.list_postings, postings, file, "offsets of postings")
+    if len(terms) and (terms[0] < 0 or terms[-1] >= dimension or not bool((terms[1:] > terms[:-1]).all())):
+        raise corrupt(file, "its terms are not in order")
+
+
+def _check_blocks(layout: Layout, file: str) -> None:
+    blocks = (layout.rows + BLOCK - 1) // BLOCK
+    dense = layout.term_dense[layout.term_dense >= 0]
+    words, postings = (len(dense) + 63) // 64, len(layout.dense_postings) - PADDING
+    lengths = (
+        bool((dense == np.arange(len(dense))).all())
+        and len(layout.dense_maxima) == len(dense) * blocks
+        and len(layout.block_bits) == len(layout.block_ranks) == words * blocks
+        and len(layout.block_pairs) == len(layout.block_postings) == blocks + 1
+        and postings >= 0
+        and _flags_fit(layout.dense_lexical, postings)
+        and (layout.sparse_lexical is None) == (layout.dense_lexical is None)
+    )
+    if not lengths:
+        raise corrupt(file, "its blocks and postings differ in length")
+    check_offsets(layout.block_pairs, len(layout.pair_starts) - blocks, file, "offsets of blocks")
+    check_offsets(layout.block_postings, postings, file, "postings of blocks")
+
+
+def _flags_fit(flags: NDArray[np.uint8] | None, postings: int) -> bool:
+    return flags is None or len(flags) == (postings + 7) // 8
 
 
 def _read_metadata(container: Container, settings: Settings) -> tuple[int, int, int]:
@@ -278,7 +315,9 @@ def _check_sections(container: Container, settings: Settings) -> Mapping[str, ND
     """The sections, each that must be there present and of its type."""
     sections = container.sections
     wanted = dict(_FIXED)
-    wanted["posting_impacts"] = wanted["forward_impacts"] = _IMPACTS[settings.quantize]
+    if container.version > 1:
+        wanted |= dict(_LAYOUT)
+        wanted["sparse_postings"] = wanted["dense_postings"] = _POSTINGS[settings.quantize]
     surfaces = "surface_offsets" in sections
     for name, dtype in wanted.items():
         if name not in sections:

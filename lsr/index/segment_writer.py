@@ -16,13 +16,17 @@ from numpy.typing import NDArray
 from lsr.index.columns import ColumnBuffer
 from lsr.index.format import Section, joined
 from lsr.index.ids import id_sections
-from lsr.index.inversion import invert
+from lsr.index.layout import KERNEL_ARRAYS, MOST_ROWS, Layout, joined_rows, lay_out
 from lsr.index.settings import Settings
 from lsr.index.stored import StoredBuffer
 from lsr.types import SparseBatch, Surfaces
 
-MOST_ROWS = 2**31 - 1
-"""Rows that one segment may have."""
+
+def choose_order(
+    indptr: NDArray[np.int64], columns: NDArray[np.int32], impacts: NDArray[Any]
+) -> NDArray[np.int32]:
+    """The order in which the rows of a segment lie: alike rows side by side, unless they are few."""
+    return np.arange(len(indptr) - 1, dtype=np.int32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,8 @@ class SegmentBuffer:
         self._ids: list[bytes] = []
         self._hashes: list[bytes] = []
         self._stored = StoredBuffer()
+        self._layout: Layout | None = None
+        self._order = np.empty(0, np.int32)
 
     def takes(self, batch: SparseBatch) -> bool:
         """Whether a batch fits: a segment knows of all its terms where they come from, or of none."""
@@ -106,6 +112,15 @@ class SegmentBuffer:
         self.nbytes += len(batch.indices) * (13 + 3 * rows.impacts.itemsize)
         self.nbytes += 160 * len(batch) + sum(map(len, rows.ids))
 
+    def lay_out(self) -> None:
+        """Lay the rows out; nothing may be added afterwards."""
+        offsets = joined_rows(self._lengths)
+        columns = np.concatenate([np.empty(0, np.int32), *self._indices])
+        impacts = np.concatenate(self._impacts)
+        lexical = np.concatenate(self._lexical) if self._lexical else None
+        self._order = choose_order(offsets, columns, impacts)
+        self._layout = lay_out(offsets, columns, impacts, lexical=lexical, order=self._order)
+
     def metadata(self) -> dict[str, Any]:
         """What the file says about itself."""
         return {
@@ -116,55 +131,52 @@ class SegmentBuffer:
             "rows": self.rows,
             "documents": self.rows,
             "clipped": self.clipped,
+            "bound_step": self._laid_out().bound_step,
         }
 
     def sections(self) -> list[Section]:
         """All sections of the file; nothing may be added afterwards."""
-        found = self._vector_sections()
-        found.append(("row_document", np.arange(self.rows, dtype=np.int32)))
+        found = layout_sections(self._laid_out())
+        found.append(("row_document", self._order))
         found.append(("document_sequence", np.concatenate(self._sequences)))
         if self._settings.kind == "documents":
             found += id_sections(self._ids, self._hashes)
         found += self.fields.sections()
         if self._surfaces:
-            found += _surface_sections(self._surfaces, self.rows)
+            found += _surface_sections(self._surfaces, self._order)
         if self._settings.kind == "documents":
             found += self._stored.sections()
         return found
 
-    def _vector_sections(self) -> list[Section]:
-        offsets = np.zeros(self.rows + 1, np.int64)
-        np.cumsum(np.concatenate(self._lengths), out=offsets[1:])
-        columns = np.concatenate(self._indices)
-        impacts = np.concatenate(self._impacts)
-        lexical = np.concatenate(self._lexical) if self._lexical else None
-        postings = invert(offsets, columns, impacts, lexical=lexical)
-        found: list[Section] = [
-            ("terms", postings.terms),
-            ("term_offsets", postings.term_offsets),
-            ("term_lexical_df", postings.term_lexical_df),
-            ("posting_rows", postings.posting_rows),
-            ("posting_impacts", postings.posting_impacts),
-            ("forward_offsets", offsets),
-            ("forward_columns", columns),
-            ("forward_impacts", impacts),
-        ]
-        if lexical is not None:
-            found.append(("forward_lexical", np.packbits(lexical, bitorder="little")))
-        return found
+    def _laid_out(self) -> Layout:
+        if self._layout is None:
+            self.lay_out()
+        assert self._layout is not None
+        return self._layout
 
 
-def _surface_sections(parts: Sequence[tuple[int, Surfaces]], rows: int) -> list[Section]:
-    counts = np.zeros(rows, np.int64)
-    for first, surfaces in parts:
-        counts += np.bincount(surfaces.rows.astype(np.int64) + first, minlength=rows)
-    offsets = np.zeros(rows + 1, np.int64)
-    np.cumsum(counts, out=offsets[1:])
+def layout_sections(layout: Layout) -> list[Section]:
+    """The sections that hold a layout."""
+    found: list[Section] = [(name, getattr(layout, name)) for name in KERNEL_ARRAYS]
+    found.append(("term_lexical_df", layout.term_lexical_df))
+    if layout.sparse_lexical is not None and layout.dense_lexical is not None:
+        found += [("sparse_lexical", layout.sparse_lexical), ("dense_lexical", layout.dense_lexical)]
+    return found
+
+
+def _surface_sections(parts: Sequence[tuple[int, Surfaces]], order: NDArray[np.int32]) -> list[Section]:
+    places = np.empty(len(order), np.int64)
+    places[order] = np.arange(len(order))
+    rows = places[np.concatenate([surfaces.rows.astype(np.int64) + first for first, surfaces in parts])]
+    columns = np.concatenate([surfaces.columns for _, surfaces in parts]).astype(np.int32)
     forms = [form.encode("utf-8", "replace") for _, surfaces in parts for form in surfaces.forms]
-    text_offsets, text = joined(forms)
+    sequence = np.argsort(rows, kind="stable")
+    offsets = np.zeros(len(order) + 1, np.int64)
+    np.cumsum(np.bincount(rows, minlength=len(order)), out=offsets[1:])
+    text_offsets, text = joined([forms[place] for place in sequence.tolist()])
     return [
         ("surface_offsets", offsets),
-        ("surface_columns", np.concatenate([s.columns for _, s in parts]).astype(np.int32)),
+        ("surface_columns", columns[sequence]),
         ("surface_text_offsets", text_offsets),
         ("surface_text", text),
     ]

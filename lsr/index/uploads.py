@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from lsr.errors import InputError
 from lsr.index.format import corrupt
+from lsr.index.layout import IMPACTS, expand
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,7 +38,7 @@ class Upload:
         offsets: int64 [T + 1].
         rows: int32 [P].
         impacts: uint8, int16 (the bits of uint16) or float32 [P].
-        sequences: int64 [d].
+        sequences: int64 [d], in the order of the documents' rows.
         firsts: int64 [d + 1], where each document's rows begin; None if each document is one row.
         longest: The length of the longest list of postings.
     """
@@ -115,43 +116,28 @@ def free_bytes(device: Device) -> int:
 
 def _bytes(segment: Segment) -> int:
     """What a segment takes on a device."""
-    postings = len(segment.posting_rows) * 4 + segment.posting_impacts.nbytes
-    return postings + len(segment.terms) * 12 + len(segment.document_sequence) * 16
+    layout = segment.layout
+    postings = layout.postings * (4 + np.dtype(IMPACTS[layout.form]).itemsize)
+    return postings + len(layout.terms) * 12 + len(segment.document_sequence) * 16
 
 
 def _upload(segment: Segment, device: Device) -> Upload:
-    offsets = segment.term_offsets
-    _check_postings(segment)
-    impacts = segment.posting_impacts
-    documents = len(segment.document_sequence)
-    firsts = None
-    if documents != len(segment.row_document):  # a document's rows follow one another, and none has no row
-        firsts = send(np.searchsorted(segment.row_document, np.arange(documents + 1)), device)
+    postings = expand(segment.layout, file=segment.name)
+    impacts = postings.impacts
+    owners, rows = segment.row_document, len(segment.row_document)
+    starts = np.flatnonzero(np.concatenate([[True], owners[1:] != owners[:-1]])[:rows])
+    if len(starts) != len(segment.document_sequence):
+        raise corrupt(segment.name, "the rows of a document do not follow one another")
+    firsts = None if len(starts) == rows else send(np.append(starts, rows), device)
     return Upload(
-        send(segment.terms, device),
-        send(offsets, device),
-        send(segment.posting_rows.view(np.int32), device),
+        send(segment.layout.terms, device),
+        send(postings.offsets, device),
+        send(postings.rows.view(np.int32), device),
         send(impacts.view(np.int16) if impacts.dtype == np.uint16 else impacts, device),
-        send(segment.document_sequence, device),
+        send(segment.document_sequence[owners[starts]], device),
         firsts,
-        int(np.diff(offsets).max(initial=0)),
+        int(np.diff(postings.offsets).max(initial=0)),
     )
-
-
-def _check_postings(segment: Segment) -> None:
-    """Raise IndexCorruptError unless each term's postings are there and name rows, in ascending order."""
-    offsets, rows = segment.term_offsets, segment.posting_rows
-    if len(offsets) and not (
-        offsets[0] >= 0 and offsets[-1] <= len(rows) and bool((np.diff(offsets) >= 0).all())
-    ):
-        raise corrupt(segment.name, "a term's postings lie outside the file")
-    for first in range(0, len(rows), _PIECE):
-        piece = rows[first : first + _PIECE + 1]
-        falls = np.flatnonzero(piece[1:] <= piece[:-1]) + first + 1
-        places = np.searchsorted(offsets, falls)
-        ordered = bool((places < len(offsets)).all()) and bool((offsets[places] == falls).all())
-        if not ordered or int(piece.max()) >= len(segment.row_document):
-            raise corrupt(segment.name, "a term's postings name rows that are not there")
 
 
 def send(array: NDArray[Any], device: Device) -> Tensor:

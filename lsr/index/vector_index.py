@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lsr.errors import IndexBuildingError, InputError, QueryError
-from lsr.index.inversion import invert
+from lsr.index.layout import Layout, lay_out
 from lsr.index.matrices import read_batches, read_matrix
 from lsr.index.memory import read_memory
 from lsr.index.quantise import (
@@ -29,6 +29,7 @@ from lsr.index.quantise import (
     step_from_weights,
 )
 from lsr.index.search import Mode, Ranking, Searchable, search_many
+from lsr.index.segment_writer import choose_order
 from lsr.index.uploads import Uploads
 from lsr.types import SparseBatch
 
@@ -52,10 +53,7 @@ class _MemorySegment:
     """The part of a segment that a search reads, never written to a file; equal to itself alone."""
 
     name: str
-    terms: NDArray[np.int32]
-    term_offsets: NDArray[np.int64]
-    posting_rows: NDArray[np.uint32]
-    posting_impacts: NDArray[Any]
+    layout: Layout
     row_document: NDArray[np.int32]
     document_sequence: NDArray[np.int64]
 
@@ -273,17 +271,10 @@ def _invert_group(group: Sequence[SparseBatch], settings: _Settings, first: int,
     impacts, _ = quantise(
         np.concatenate([batch.values for batch in group]), settings.quantize, settings.scale
     )
-    postings = invert(indptr, np.concatenate([batch.indices for batch in group]), impacts)
-    rows = len(indptr) - 1
-    return _MemorySegment(
-        name,
-        postings.terms,
-        postings.term_offsets,
-        postings.posting_rows,
-        postings.posting_impacts,
-        np.arange(rows, dtype=np.int32),
-        np.arange(first, first + rows, dtype=np.int64),
-    )
+    columns = np.concatenate([batch.indices for batch in group])
+    order = choose_order(indptr, columns, impacts)
+    layout = lay_out(indptr, columns, impacts, order=order)
+    return _MemorySegment(name, layout, order, np.arange(first, first + len(order), dtype=np.int64))
 
 
 def _build_on_disk(

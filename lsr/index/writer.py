@@ -217,6 +217,7 @@ class Writer:
         if buffer is None or buffer.rows == 0:
             return
         name = new_name("segment")
+        buffer.lay_out()
         chunks = container_chunks("segment", name, buffer.metadata(), buffer.sections())
         self._files.append(write_file(self._folder, name, chunks))
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -17,6 +17,7 @@ from index_samples import brute_force
 from scipy.sparse import csr_array, vstack
 
 from lsr.index import vector_index
+from lsr.index.layout import lay_out
 from lsr.index.quantise import quantise, quantise_query
 from lsr.index.search import explain_row, search
 from lsr.index.vector_index import VectorIndex
@@ -221,39 +222,32 @@ def test_children_of_a_fork_search_too(state):
     assert result.returncode == 0, result.stderr
 
 
-@dataclass(frozen=True)
-class OneRow:
-    """A snapshot that gives one forward vector."""
-
-    columns: np.ndarray
-    impacts: np.ndarray
-    lexical: np.ndarray | None
-
-    def vector(self, segment, row):
-        return self.columns, self.impacts, self.lexical
-
-
 @pytest.mark.parametrize("form", FORMS)
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), known=st.booleans())
 def test_an_explanation_sums_to_the_score(form, seed, known):
     rng = np.random.default_rng(seed)
-    matrix = random_matrix(rng, 1, 12, density=0.5)
+    matrix = random_matrix(rng, int(rng.integers(1, 80)), 12, density=0.5)
     row = random_matrix(rng, 1, 12, density=0.5)
     index = VectorIndex.build(matrix, quantize=form)
-    scale = index._snapshot.settings.scale
+    state = index._snapshot
     query = quantise_query(row.indices, row.data, form)
     lexical = rng.random(len(matrix.data)) < 0.5
-    stored = OneRow(matrix.indices, quantise(matrix.data, form, scale)[0], lexical if known else None)
-    columns, weights, impacts, words = explain_row(stored, query, 0, 0)
-    ranking = search(index._snapshot, query, 1)
-    total = (
-        float(np.dot(weights.astype(np.float64), impacts.astype(np.float64))) * (scale or 1.0) * query.step
-    )
-    assert columns.tolist() == sorted(set(matrix.indices.tolist()) & set(query.columns.tolist()))
-    assert total == pytest.approx(ranking.scores[0] if len(ranking) else 0.0)
     if known:
-        by_column = dict(zip(matrix.indices.tolist(), lexical.tolist(), strict=True))
-        assert words.tolist() == [by_column[column] for column in columns.tolist()]
-    else:
-        assert words is None
+        impacts = quantise(matrix.data, form, state.settings.scale)[0]
+        layout = lay_out(matrix.indptr.astype(np.int64), matrix.indices, impacts, lexical=lexical)
+        state = replace(state, segments=(replace(state.segments[0], layout=layout),))
+    ranking = search(state, query, matrix.shape[0])
+    for score, place in zip(ranking.scores, ranking.rows, strict=True):
+        columns, weights, impacts, words = explain_row(state, query, 0, int(place))
+        total = float(np.dot(weights.astype(np.float64), impacts.astype(np.float64)))
+        assert total * (state.settings.scale or 1.0) * query.step == pytest.approx(score)
+        document = state.segments[0].row_document[place]
+        part = slice(matrix.indptr[document], matrix.indptr[document + 1])
+        held = matrix.indices[part].tolist()
+        assert columns.tolist() == sorted(set(held) & set(query.columns.tolist()))
+        if known:
+            by_column = dict(zip(held, lexical[part].tolist(), strict=True))
+            assert words.tolist() == [by_column[column] for column in columns.tolist()]
+        else:
+            assert words is None

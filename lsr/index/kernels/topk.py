@@ -1,13 +1,9 @@
 """The k best documents so far, as a heap over plain arrays that lives through all segments of a search.
 
-A heap of capacity k is three arrays with k + 1 places: `scores` (uint64 or float64), `sequences` (int64) and
-`places` (int32 [k + 1, 3]: segment, row, document). The first `filled` places are a binary heap with the
-worst hit at its root; place k holds the candidate: the best row so far of the document that is being read
-(score 0: none). Hits rank by score descending, then by sequence number ascending.
+A heap of capacity k is three arrays with k places: `scores` (uint64 or float64), `sequences` (int64) and
+`places` (int32 [k, 3]: segment, row, document). The first `filled` places are a binary heap with the worst
+hit at its root. Hits rank by score descending, then by sequence number ascending.
 """
-
-# Numba has no types: its decorator, and numbers read from arrays, are Any to mypy.
-# mypy: disable-error-code="untyped-decorator,no-any-return"
 
 from __future__ import annotations
 
@@ -26,17 +22,40 @@ def ranks_before(score: Any, sequence: Any, other_score: Any, other_sequence: An
 
 
 @register_jitable
-def settle_candidate(scores: Array, sequences: Array, places: Array, filled: int) -> int:
-    """Put the candidate into the heap if it is among the k best, and clear it; returns the new `filled`."""
-    capacity = len(scores) - 1
-    if not scores[capacity] > 0:
+def offer(
+    scores: Array,
+    sequences: Array,
+    places: Array,
+    filled: int,
+    score: Any,
+    sequence: int,
+    segment: int,
+    row: int,
+    document: int,
+    several: bool,
+) -> int:
+    """Put a row into the heap if its document is among the k best; returns the new `filled`.
+
+    Args:
+        several: Whether a document of the segment may have more than one row: the best of them counts, of
+            equal ones the first.
+    """
+    same = several and score == scores[0] and sequence == sequences[0]
+    if filled == len(scores) and not same and not ranks_before(score, sequence, scores[0], sequences[0]):
         return filled
-    if filled < capacity:
-        _rise(scores, sequences, places, filled)
-        filled += 1
-    elif ranks_before(scores[capacity], sequences[capacity], scores[0], sequences[0]):
-        _sink(scores, sequences, places)
-    scores[capacity] = 0
+    if several:
+        for slot in range(filled):
+            if places[slot, 2] == document and places[slot, 0] == segment:
+                if score > scores[slot]:
+                    _sink(scores, sequences, places, filled, slot, score, sequence, segment, row, document)
+                elif score == scores[slot] and row < places[slot, 1]:
+                    places[slot, 1] = row
+                return filled
+    if filled < len(scores):
+        _rise(scores, sequences, places, filled, score, sequence, segment, row, document)
+        return filled + 1
+    if ranks_before(score, sequence, scores[0], sequences[0]):
+        _sink(scores, sequences, places, filled, 0, score, sequence, segment, row, document)
     return filled
 
 
@@ -49,31 +68,68 @@ def _copy(scores: Array, sequences: Array, places: Array, source: int, target: i
 
 
 @register_jitable
-def _rise(scores: Array, sequences: Array, places: Array, slot: int) -> None:
-    new = len(scores) - 1
-    while slot > 0:
-        parent = (slot - 1) >> 1
-        if not ranks_before(scores[parent], sequences[parent], scores[new], sequences[new]):
-            break
-        _copy(scores, sequences, places, parent, slot)
-        slot = parent
-    _copy(scores, sequences, places, new, slot)
+def _put(
+    scores: Array,
+    sequences: Array,
+    places: Array,
+    slot: int,
+    score: Any,
+    sequence: int,
+    segment: int,
+    row: int,
+    document: int,
+) -> None:
+    scores[slot] = score
+    sequences[slot] = sequence
+    places[slot, 0] = segment
+    places[slot, 1] = row
+    places[slot, 2] = document
 
 
 @register_jitable
-def _sink(scores: Array, sequences: Array, places: Array) -> None:
-    new = len(scores) - 1
-    slot = 0
+def _rise(
+    scores: Array,
+    sequences: Array,
+    places: Array,
+    slot: int,
+    score: Any,
+    sequence: int,
+    segment: int,
+    row: int,
+    document: int,
+) -> None:
+    while slot > 0:
+        parent = (slot - 1) >> 1
+        if not ranks_before(scores[parent], sequences[parent], score, sequence):
+            break
+        _copy(scores, sequences, places, parent, slot)
+        slot = parent
+    _put(scores, sequences, places, slot, score, sequence, segment, row, document)
+
+
+@register_jitable
+def _sink(
+    scores: Array,
+    sequences: Array,
+    places: Array,
+    filled: int,
+    slot: int,
+    score: Any,
+    sequence: int,
+    segment: int,
+    row: int,
+    document: int,
+) -> None:
     while True:
         child = 2 * slot + 1
-        if child >= new:
+        if child >= filled:
             break
-        if child + 1 < new and ranks_before(
+        if child + 1 < filled and ranks_before(
             scores[child], sequences[child], scores[child + 1], sequences[child + 1]
         ):
             child += 1
-        if not ranks_before(scores[new], sequences[new], scores[child], sequences[child]):
+        if not ranks_before(score, sequence, scores[child], sequences[child]):
             break
         _copy(scores, sequences, places, child, slot)
         slot = child
-    _copy(scores, sequences, places, new, slot)
+    _put(scores, sequences, places, slot, score, sequence, segment, row, document)

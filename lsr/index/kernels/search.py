@@ -1,0 +1,415 @@
+"""The k best documents of one segment: bounds of all blocks first, then exact scores of those that can
+matter.
+
+Blocks are taken in stretches of the bound: first those at the top, whose scores give a threshold, then all
+whose bound reaches it, by descending bound, and so on down until no block is left that could hold a better
+document (BMP: Mallia, Suel and Tonellotto, SIGIR 2024, without its superblocks). A block is passed over
+only if its bound is below the worst of the k best, so that ties are decided by sequence numbers whatever
+the order of the rows. What comes in is bytes of a file: every place in an array is compared with its length
+before it is used.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import types
+from numba.extending import register_jitable
+from numpy.typing import NDArray
+
+from lsr.index.kernels.blocks import BLOCK, SCORE, TOTAL, given, kept, segment_types
+from lsr.index.kernels.bounds import BAD_OFFSETS, GROUP, bound_blocks, locate_terms
+from lsr.index.kernels.score import (
+    BAD_POSTINGS,
+    add_chain,
+    add_dense,
+    ask_for_block,
+    chain_lists,
+    find_dense,
+    largest_sum,
+)
+from lsr.index.kernels.topk import offer
+
+Array = NDArray[Any]
+
+BAD_ROWS = -3
+"""A posting names a row that the segment lacks."""
+BAD_DOCUMENTS = -4
+"""A row belongs to a document that the segment lacks."""
+MORE_ROOM = -5
+"""The scratch arrays are too small; `statistics[0]` says how many runs they must hold."""
+
+LEVELS = 64
+"""Steps into which a range of bounds is divided when blocks are sorted by bound."""
+_FIRST_GROUPS = 8
+
+
+def search_segment(
+    terms: Array,
+    term_dense: Array,
+    list_offsets: Array,
+    list_postings: Array,
+    list_entries: Array,
+    sparse_postings: Array,
+    dense_maxima: Array,
+    block_bits: Array,
+    block_ranks: Array,
+    block_pairs: Array,
+    pair_starts: Array,
+    block_postings: Array,
+    dense_postings: Array,
+    row_document: Array,
+    document_sequence: Array,
+    allowed: Array,
+    segment: int,
+    query_columns: Array,
+    query_weights: Array,
+    bound_weights: Array,
+    bound_value: float,
+    bounds: Array,
+    groups: Array,
+    candidates: Array,
+    flags: Array,
+    heads: Array,
+    links: Array,
+    runs: Array,
+    slots: Array,
+    found: Array,
+    sums: Array,
+    scores: Array,
+    sequences: Array,
+    places: Array,
+    filled: int,
+    statistics: Array,
+) -> int:
+    """Add one segment's documents to the k best.
+
+    Args:
+        terms: int32 [T], ascending: the columns that occur. The arrays up to `dense_postings` are the
+            segment's block layout (`blocks`).
+        row_document: int32 [n].
+        document_sequence: int64 [d].
+        allowed: uint8 [ceil(n / 8)], bit `row & 7` of byte `row >> 3`; empty: all rows are.
+        segment: The number that hits of this segment get.
+        query_columns: int32 [q], ascending.
+        query_weights: uint32, uint64 or float64 [q].
+        bound_weights: uint32 [q], the weights in steps, rounded up.
+        bound_value: What one unit of a bound is worth in scores. For an approximate search less than that.
+        bounds, groups, candidates, flags, heads, links, runs, slots, found, sums: scratch; uint32
+            [65,536 + GROUP], uint32 [2,048], uint64 [2, blocks + GROUP], uint8 and int32 [65,536], int32 and
+            uint64 [entries], int64 [2, q, 2], int64 [2, q + 1, 3], the dtype of `query_weights` [BLOCK].
+            `flags` is all 0 before and after.
+        scores, sequences, places: The heap of `topk`.
+        filled: How many hits the heap holds.
+        statistics: int64 [4]: list entries of the query, then blocks scored so far is counted up.
+
+    Returns:
+        How many hits the heap holds afterwards, or one of the negative codes.
+    """
+    blocks = (len(row_document) + BLOCK - 1) // BLOCK
+    if blocks == 0 or len(block_pairs) <= blocks or len(block_postings) <= blocks:
+        return filled if blocks == 0 else BAD_OFFSETS
+    words = len(block_bits) // blocks
+    sparse_slots, dense_slots = slots[0], slots[1]
+    sparse, dense, entries = locate_terms(
+        terms,
+        term_dense,
+        list_offsets,
+        list_postings,
+        list_entries,
+        sparse_postings,
+        dense_maxima,
+        blocks,
+        query_columns,
+        sparse_slots,
+        dense_slots,
+    )
+    statistics[0] = entries
+    if sparse < 0:
+        return sparse
+    if entries > len(links):
+        return MORE_ROOM
+    if sparse + dense == 0:
+        return filled
+    if dense > 0 and (
+        words == 0 or dense_slots[dense - 1, 0] >= words * 64 or len(block_ranks) < words * blocks
+    ):
+        return BAD_OFFSETS
+    top = bound_blocks(
+        list_offsets,
+        list_entries,
+        dense_maxima,
+        blocks,
+        bound_weights,
+        sparse_slots,
+        sparse,
+        dense_slots,
+        dense,
+        bounds,
+        groups,
+    )
+    number_of_groups = (blocks + GROUP - 1) // GROUP
+    histogram = np.zeros(LEVELS + 1, np.int64)
+    wanted = _FIRST_GROUPS + len(scores) // 8
+    upper = top + 1
+    while upper > 1:
+        lower = _next_level(groups, number_of_groups, wanted, upper, histogram)
+        if filled == len(scores):
+            reached = _level(scores[0], bound_value)
+            if reached >= upper:
+                break
+            lower = reached
+        count = _gather(bounds, groups, number_of_groups, lower, upper, candidates[0])
+        _sort(candidates, count, lower, upper, histogram)
+        order = candidates[1]
+        for index in range(count):
+            block = np.int64(order[index] & np.uint64(0xFFFFFFFF))
+            flags[block] = 1
+            heads[block] = -1
+        made = chain_lists(
+            list_offsets,
+            list_postings,
+            list_entries,
+            sparse_postings,
+            sparse_slots,
+            sparse,
+            flags,
+            heads,
+            links,
+            runs,
+        )
+        for index in range(count):
+            flags[np.int64(order[index] & np.uint64(0xFFFFFFFF))] = 0
+        if made < 0:
+            return made
+        present = _find(
+            order,
+            0,
+            count,
+            words,
+            block_bits,
+            block_ranks,
+            block_pairs,
+            pair_starts,
+            block_postings,
+            dense_postings,
+            dense_slots,
+            dense,
+            found,
+        )
+        level = _level(scores[0], bound_value) if filled == len(scores) else 1
+        for index in range(count):
+            block = np.int64(order[index] & np.uint64(0xFFFFFFFF))
+            if present < 0:
+                return present
+            held = present
+            # The next block's postings are asked for before this block's are added.
+            present = _find(
+                order,
+                index + 1,
+                count,
+                words,
+                block_bits,
+                block_ranks,
+                block_pairs,
+                pair_starts,
+                block_postings,
+                dense_postings,
+                dense_slots,
+                dense,
+                found,
+            )
+            if np.int64(order[index] >> np.uint64(32)) < level:
+                continue
+            sums[:] = 0
+            add_chain(heads[block], query_weights, links, runs, sparse_postings, sums)
+            add_dense(held, found[index & 1], query_weights, dense_postings, sums)
+            statistics[1] += 1
+            best = largest_sum(sums)
+            if best > 0 and (filled < len(scores) or best >= scores[0]):
+                filled = _offer_block(
+                    block,
+                    sums,
+                    allowed,
+                    row_document,
+                    document_sequence,
+                    segment,
+                    scores,
+                    sequences,
+                    places,
+                    filled,
+                )
+                if filled < 0:
+                    return filled
+                level = _level(scores[0], bound_value) if filled == len(scores) else 1
+        upper = lower
+        wanted *= 4
+    return filled
+
+
+@register_jitable(inline="always")
+def _find(
+    order: Array,
+    index: int,
+    count: int,
+    words: int,
+    block_bits: Array,
+    block_ranks: Array,
+    block_pairs: Array,
+    pair_starts: Array,
+    block_postings: Array,
+    dense_postings: Array,
+    dense_slots: Array,
+    dense: int,
+    found: Array,
+) -> int:
+    """Find the dense terms of the candidate at `index`, and ask for the tables of the one behind it."""
+    if index >= count or dense == 0:
+        return 0
+    if index + 1 < count:
+        behind = np.int64(order[index + 1] & np.uint64(0xFFFFFFFF))
+        ask_for_block(behind, words, block_bits, block_ranks, block_pairs, pair_starts)
+    block = np.int64(order[index] & np.uint64(0xFFFFFFFF))
+    if block_pairs[block + 1] + block >= len(pair_starts):
+        return BAD_POSTINGS
+    return find_dense(
+        block,
+        words,
+        block_bits,
+        block_ranks,
+        block_pairs,
+        pair_starts,
+        block_postings,
+        dense_postings,
+        dense_slots,
+        dense,
+        found[index & 1],
+    )
+
+
+@register_jitable
+def _level(score: Any, bound_value: float) -> int:
+    """The least bound that can reach a score; at least 1, and rounded down, so that no block is lost."""
+    return max(np.int64(1), np.int64(min(np.float64(score) / bound_value, 4294967295.0)))
+
+
+@register_jitable
+def _next_level(groups: Array, count: int, wanted: int, upper: int, histogram: Array) -> int:
+    """A bound below `upper` that the largest of about `wanted` groups reach; 1 if there are no more."""
+    histogram[:] = 0
+    step = np.float64(upper) / LEVELS
+    scale = 1.0 / step
+    for group in range(count):
+        level = min(np.int64(groups[group] * scale), LEVELS - 1)
+        histogram[level] += 1
+    level, seen = LEVELS - 1, histogram[LEVELS - 1]
+    while level > 0 and seen < wanted:
+        level -= 1
+        seen += histogram[level]
+    return max(1, min(upper - 1, np.int64(level * step)))
+
+
+@register_jitable
+def _gather(bounds: Array, groups: Array, count: int, lower: int, upper: int, chosen: Array) -> int:
+    """Collect the blocks with a bound in `[lower, upper)`: bound above, number below, in 64 bits."""
+    made = 0
+    for group in range(count):
+        if groups[group] < lower:
+            continue
+        for block in range(group * GROUP, (group + 1) * GROUP):
+            bound = np.int64(bounds[block])
+            chosen[made] = (np.uint64(bound) << np.uint64(32)) | np.uint64(block)
+            made += np.int64(bound >= lower and bound < upper)
+    return made
+
+
+@register_jitable
+def _sort(candidates: Array, count: int, lower: int, upper: int, histogram: Array) -> None:
+    """Bring candidates into the order of their bounds, the highest first, levels at a time."""
+    histogram[:] = 0
+    scale = (LEVELS - 0.001) / np.float64(upper - lower)
+    for index in range(count):
+        bound = np.int64(candidates[0, index] >> np.uint64(32))
+        histogram[LEVELS - np.int64((bound - lower) * scale)] += 1
+    for level in range(LEVELS):
+        histogram[level + 1] += histogram[level]
+    for index in range(count):
+        bound = np.int64(candidates[0, index] >> np.uint64(32))
+        level = LEVELS - 1 - np.int64((bound - lower) * scale)
+        candidates[1, histogram[level]] = candidates[0, index]
+        histogram[level] += 1
+
+
+@register_jitable
+def _offer_block(
+    block: int,
+    sums: Array,
+    allowed: Array,
+    row_document: Array,
+    document_sequence: Array,
+    segment: int,
+    scores: Array,
+    sequences: Array,
+    places: Array,
+    filled: int,
+) -> int:
+    """Offer a block's rows to the heap; returns the new `filled`, or a negative code."""
+    several = len(row_document) != len(document_sequence)
+    for place in range(BLOCK):
+        score = sums[place]
+        if not score > 0 or (filled == len(scores) and score < scores[0]):
+            continue
+        row = block * BLOCK + place
+        if row >= len(row_document):
+            return BAD_ROWS
+        if len(allowed) > 0 and (allowed[row >> 3] >> (row & 7)) & 1 == 0:
+            continue
+        document = row_document[row]
+        if document < 0 or document >= len(document_sequence):
+            return BAD_DOCUMENTS
+        filled = offer(
+            scores,
+            sequences,
+            places,
+            filled,
+            score,
+            document_sequence[document],
+            segment,
+            row,
+            document,
+            several,
+        )
+    return filled
+
+
+def _signature(form: str) -> object:
+    return types.int64(
+        *segment_types(form),
+        given(types.int32),
+        given(types.int64),
+        given(types.uint8),
+        types.int64,
+        given(types.int32),
+        given(TOTAL[form]),
+        given(types.uint32),
+        types.float64,
+        kept(types.uint32),
+        kept(types.uint32),
+        kept(types.uint64, 2),
+        kept(types.uint8),
+        kept(types.int32),
+        kept(types.int32),
+        kept(types.uint64),
+        kept(types.int64, 3),
+        kept(types.int64, 3),
+        kept(TOTAL[form]),
+        kept(SCORE[form]),
+        kept(types.int64),
+        kept(types.int32, 2),
+        types.int64,
+        kept(types.int64),
+    )
+
+
+SIGNATURES = {"search_segment": {form: _signature(form) for form in ("u8", "u16", "f32")}}

@@ -1,0 +1,370 @@
+"""The block layout of a segment: made from rows, and read back as plain postings.
+
+The segment writer and `VectorIndex` lay rows out here, in the order that `lsr.index.order` chose; the
+arrays go to a file as they are, come back mapped, and are what the kernels search.
+`lsr.index.kernels.blocks` says what lies where, `docs/index-format.md` how it is written. Only terms that
+occur take room.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lsr.errors import InputError
+from lsr.index.compiled import kernel
+
+FORM_OF = {"uint8": "u8", "uint16": "u16", "float32": "f32"}
+"""The kernels' name of each dtype of impacts."""
+IMPACTS: dict[str, type[np.generic]] = {"u8": np.uint8, "u16": np.uint16, "f32": np.float32}
+POSTINGS: dict[str, type[np.generic]] = {"u8": np.uint16, "u16": np.uint32, "f32": np.uint64}
+"""The dtype of a packed posting: the row within its block and the impact."""
+
+BLOCK = 32
+"""Rows of a block (`kernels.blocks.BLOCK`, which only a search needs to import)."""
+PADDING = 4
+"""Zeros behind the postings (`kernels.blocks.PADDING`)."""
+MOST_ROWS = BLOCK << 16
+"""Rows that one segment may have: blocks are numbered in 16 bits."""
+
+_MOST_DENSE = 2047
+"""Dense terms of a segment: a block's postings of so many can be counted in 16 bits."""
+_DENSE_SHARE = 16
+"""A term is dense if it occurs in at least one of so many blocks: there a byte a block is about as much
+room as a list, and far quicker to add."""
+_BOUND_STEPS = 255
+
+KERNEL_ARRAYS = (
+    "terms",
+    "term_dense",
+    "list_offsets",
+    "list_postings",
+    "list_entries",
+    "sparse_postings",
+    "dense_maxima",
+    "block_bits",
+    "block_ranks",
+    "block_pairs",
+    "pair_starts",
+    "block_postings",
+    "dense_postings",
+)
+"""The arrays of a layout in the order in which the kernels take them."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The postings of n rows in blocks, with T terms, D dense terms, b blocks of W words.
+
+    Attributes:
+        form: `"u8"`, `"u16"` or `"f32"`.
+        rows: n.
+        bound_step: What one step of a bound is worth in impacts.
+        terms: int32 [T], ascending: the columns that occur.
+        term_dense: int32 [T], each term's dense number, or -1.
+        term_lexical_df: uint32 [T], rows in whose text the term occurs (all, where that is unknown).
+        list_offsets, list_postings: int64 [T + 1], where the entries and the postings of sparse terms begin.
+        list_entries: uint32 [entries]: block, bound and count.
+        sparse_postings: uint16, uint32 or uint64 [postings + PADDING].
+        dense_maxima: uint8 [D * b], term after term.
+        block_bits, block_ranks: uint64, uint16 [b * W].
+        block_pairs, block_postings: int64 [b + 1].
+        pair_starts: uint16 [pairs + b].
+        dense_postings: like `sparse_postings`.
+        sparse_lexical, dense_lexical: uint8, a bit for each posting: is it a word of the text; or None.
+    """
+
+    form: str
+    rows: int
+    bound_step: float
+    terms: NDArray[np.int32]
+    term_dense: NDArray[np.int32]
+    term_lexical_df: NDArray[np.uint32]
+    list_offsets: NDArray[np.int64]
+    list_postings: NDArray[np.int64]
+    list_entries: NDArray[np.uint32]
+    sparse_postings: NDArray[Any]
+    dense_maxima: NDArray[np.uint8]
+    block_bits: NDArray[np.uint64]
+    block_ranks: NDArray[np.uint16]
+    block_pairs: NDArray[np.int64]
+    pair_starts: NDArray[np.uint16]
+    block_postings: NDArray[np.int64]
+    dense_postings: NDArray[Any]
+    sparse_lexical: NDArray[np.uint8] | None = None
+    dense_lexical: NDArray[np.uint8] | None = None
+
+    @cached_property
+    def arrays(self) -> tuple[NDArray[Any], ...]:
+        """The arrays that every kernel takes, in its order."""
+        return tuple(getattr(self, name) for name in KERNEL_ARRAYS)
+
+    @property
+    def blocks(self) -> int:
+        """Number of blocks."""
+        return len(self.block_pairs) - 1
+
+    @property
+    def postings(self) -> int:
+        """Number of postings."""
+        return len(self.sparse_postings) + len(self.dense_postings) - 2 * PADDING
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays."""
+        flags = [array for array in (self.sparse_lexical, self.dense_lexical) if array is not None]
+        return sum(array.nbytes for array in (*self.arrays, self.term_lexical_df, *flags))
+
+    def is_lexical(self, places: NDArray[np.int64]) -> NDArray[np.bool_] | None:
+        """Which postings are words of the text.
+
+        Args:
+            places: int64 [m], places among the sparse postings, or -1 - places among the dense ones.
+
+        Returns:
+            bool [m], or None where that is not known.
+        """
+        if self.sparse_lexical is None or self.dense_lexical is None:
+            return None
+        found = np.zeros(len(places), np.bool_)
+        dense = places < 0
+        for chosen, bits, own in (
+            (~dense, self.sparse_lexical, places),
+            (dense, self.dense_lexical, -1 - places),
+        ):
+            at = own[chosen]
+            found[chosen] = (bits[at >> 3] >> (at & 7).astype(np.uint8)) & 1 != 0
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Postings:
+    """The rows of each term of a layout.
+
+    Attributes:
+        offsets: int64 [T + 1]: where each term's postings begin and end.
+        rows: uint32 [P], ascending within a term.
+        impacts: uint8, uint16 or float32 [P].
+        places: int64 [P], places among the sparse postings, or -1 - places among the dense ones.
+    """
+
+    offsets: NDArray[np.int64]
+    rows: NDArray[np.uint32]
+    impacts: NDArray[Any]
+    places: NDArray[np.int64]
+
+
+def lay_out(
+    indptr: NDArray[np.int64],
+    indices: NDArray[np.int32],
+    impacts: NDArray[Any],
+    *,
+    lexical: NDArray[np.bool_] | None = None,
+    order: NDArray[np.int32] | None = None,
+) -> Layout:
+    """Lay rows out in blocks.
+
+    Args:
+        indptr: int64 [n + 1], from 0 to P, not descending.
+        indices: int32 [P], columns, at least 0, ascending within a row.
+        impacts: uint8, uint16 or float32 [P].
+        lexical: bool [P], True where the term is a word of the text; None where that is not known, and
+            every occurrence counts.
+        order: int32 [n], the row that comes at each place; None keeps them as they are.
+
+    Raises:
+        InputError: The arrays do not fit together.
+    """
+    if len(indices) != len(impacts) or len(indptr) == 0 or indptr[0] != 0 or indptr[-1] != len(indices):
+        raise InputError("The vectors are not a valid CSR matrix: its offsets do not fit its values.")
+    rows = len(indptr) - 1
+    terms, local = number_terms(indices)
+    if order is None:
+        order = np.arange(rows, dtype=np.int32)
+    indptr = np.ascontiguousarray(indptr, np.int64)
+    return _fill(indptr, terms, local, np.ascontiguousarray(impacts), lexical, order)
+
+
+def _fill(
+    indptr: NDArray[np.int64],
+    terms: NDArray[np.int32],
+    local: NDArray[np.int32],
+    impacts: NDArray[Any],
+    lexical: NDArray[np.bool_] | None,
+    order: NDArray[np.int32],
+) -> Layout:
+    from lsr.index.kernels import layout as kernels
+
+    counts, blocks_of = np.zeros((2, len(terms)), np.int64)
+    if kernel(kernels.count_blocks, "all")(indptr, local, order, counts, blocks_of) < 0:
+        raise InputError("The vectors are not a valid CSR matrix: its offsets descend.")
+    blocks = (len(order) + BLOCK - 1) // BLOCK
+    form = FORM_OF[impacts.dtype.name]
+    flags = np.empty(0, np.uint8) if lexical is None else lexical.view(np.uint8)
+    words = counts if lexical is None else np.bincount(local[lexical], minlength=len(terms))
+    step = _bound_step(impacts, form)
+    most = _MOST_DENSE
+    while True:
+        made = _allocate(
+            form, terms, _choose_dense(blocks_of, blocks, most), counts, blocks_of, blocks, flags
+        )
+        code = kernel(kernels.fill_layout, form)(
+            indptr,
+            local,
+            impacts,
+            flags,
+            order,
+            step,
+            *(made[name] for name in _FILLED),
+        )
+        if code == 0:
+            break
+        most //= 2  # a row may name a column twice; then a block can hold more than its terms times its rows
+    if lexical is None:
+        made["sparse_lexical"] = made["dense_lexical"] = None
+    else:
+        for name in ("sparse_lexical", "dense_lexical"):
+            made[name] = np.packbits(made[name], bitorder="little")
+    return Layout(form, len(order), step, terms, term_lexical_df=words.astype(np.uint32), **made)
+
+
+_FILLED = (*KERNEL_ARRAYS[1:6], "sparse_lexical", *KERNEL_ARRAYS[6:], "dense_lexical")
+
+
+def _choose_dense(blocks_of: NDArray[np.int64], blocks: int, most: int) -> NDArray[np.int32]:
+    """Each term's dense number, ascending with the terms, or -1."""
+    chosen = np.flatnonzero(blocks_of * _DENSE_SHARE >= blocks)
+    if len(chosen) > most:
+        widest = np.argsort(-blocks_of[chosen], kind="stable")[:most]
+        chosen = np.sort(chosen[widest])
+    dense = np.full(len(blocks_of), -1, np.int32)
+    dense[chosen] = np.arange(len(chosen), dtype=np.int32)
+    return dense
+
+
+def _allocate(
+    form: str,
+    terms: NDArray[np.int32],
+    term_dense: NDArray[np.int32],
+    counts: NDArray[np.int64],
+    blocks_of: NDArray[np.int64],
+    blocks: int,
+    flags: NDArray[np.uint8],
+) -> dict[str, Any]:
+    sparse = term_dense < 0
+    offsets, postings = np.zeros((2, len(terms) + 1), np.int64)
+    np.cumsum(np.where(sparse, blocks_of, 0), out=offsets[1:])
+    np.cumsum(np.where(sparse, counts, 0), out=postings[1:])
+    dense = int(np.count_nonzero(~sparse))
+    pairs, dense_postings = int(blocks_of[~sparse].sum()), int(counts[~sparse].sum())
+    words = (dense + 63) // 64
+    entries, listed = int(offsets[-1]), int(postings[-1])
+    return {
+        "term_dense": term_dense,
+        "list_offsets": offsets,
+        "list_postings": postings,
+        "list_entries": np.zeros(entries, np.uint32),
+        "sparse_postings": np.zeros(listed + PADDING, POSTINGS[form]),
+        "dense_maxima": np.zeros(dense * blocks, np.uint8),
+        "block_bits": np.zeros(blocks * words, np.uint64),
+        "block_ranks": np.zeros(blocks * words, np.uint16),
+        "block_pairs": np.zeros(blocks + 1, np.int64),
+        "pair_starts": np.zeros(pairs + blocks, np.uint16),
+        "block_postings": np.zeros(blocks + 1, np.int64),
+        "dense_postings": np.zeros(dense_postings + PADDING, POSTINGS[form]),
+        "sparse_lexical": np.zeros(listed if len(flags) else 0, np.uint8),
+        "dense_lexical": np.zeros(dense_postings if len(flags) else 0, np.uint8),
+    }
+
+
+def _bound_step(impacts: NDArray[Any], form: str) -> float:
+    """What a step of a bound is worth, so that the largest impact has at most 255."""
+    if form != "f32":
+        return {"u8": 1.0, "u16": 257.0}[form]
+    largest = float(impacts.max()) if len(impacts) else 0.0
+    return largest / _BOUND_STEPS or 1.0
+
+
+def expand(layout: Layout, *, file: str = "") -> Postings:
+    """The postings of a layout, term after term.
+
+    Args:
+        layout: A segment's layout.
+        file: The file's name, for the error.
+
+    Raises:
+        IndexCorruptError: Its arrays do not fit together.
+    """
+    from lsr.index.format import corrupt
+    from lsr.index.kernels.expand import expand_postings
+
+    offsets = np.zeros(len(layout.terms) + 1, np.int64)
+    rows = np.empty(layout.postings, np.uint32)
+    impacts = np.empty(layout.postings, IMPACTS[layout.form])
+    places = np.empty(layout.postings, np.int64)
+    run = kernel(expand_postings, layout.form)
+    made = run(*layout.arrays, layout.rows, offsets, rows, impacts, places)
+    if made != layout.postings:
+        raise corrupt(file, "its postings do not fit together")
+    return Postings(offsets, rows, impacts, places)
+
+
+def match(
+    layout: Layout, row: int, columns: NDArray[np.int32], *, file: str = ""
+) -> tuple[NDArray[np.int64], NDArray[Any], NDArray[np.bool_] | None]:
+    """What one row holds of some columns.
+
+    Args:
+        layout: A segment's layout.
+        row: One of its rows.
+        columns: int32 [m], ascending.
+        file: The file's name, for the error.
+
+    Returns:
+        Places of the columns that it holds, int64 ascending; their impacts; which are words of the text,
+        bool, or None where that is not known.
+
+    Raises:
+        IndexCorruptError: The arrays do not fit together.
+    """
+    from lsr.index.format import corrupt
+    from lsr.index.kernels.expand import match_row
+
+    held, places = np.empty((2, len(columns)), np.int64)
+    impacts = np.empty(len(columns), IMPACTS[layout.form])
+    run = kernel(match_row, layout.form)
+    made = run(*layout.arrays, layout.rows, row, columns, held, impacts, places)
+    if made < 0:
+        raise corrupt(file, "its postings do not fit together")
+    return held[:made], impacts[:made], layout.is_lexical(places[:made])
+
+
+def number_terms(indices: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """The columns that occur, and for each entry the place of its column among them (int32)."""
+    if len(indices) == 0:
+        return np.empty(0, dtype=np.int32), np.empty(0, dtype=np.int32)
+    least, most = int(indices.min()), int(indices.max())
+    if least < 0:
+        raise InputError("A column of the vectors is negative; columns count from 0.")
+    if most > 4 * len(indices) + 2**16:  # few entries among many columns: sorting is less than a table
+        terms, local = np.unique(indices, return_inverse=True)
+        return terms.astype(np.int32), local.astype(np.int32)
+    occurs = np.zeros(most + 1, dtype=np.bool_)
+    occurs[indices] = True
+    number = np.cumsum(occurs, dtype=np.int32) - np.int32(1)
+    return np.flatnonzero(occurs).astype(np.int32), number[indices]
+
+
+def joined_rows(
+    lengths: Sequence[NDArray[np.int64]],
+) -> NDArray[np.int64]:
+    """Offsets, int64 [n + 1], of rows whose lengths come in parts."""
+    counts = np.concatenate([np.empty(0, np.int64), *lengths])
+    offsets = np.zeros(len(counts) + 1, np.int64)
+    np.cumsum(counts, out=offsets[1:])
+    return offsets
