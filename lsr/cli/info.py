@@ -35,9 +35,13 @@ def command(directory: Path, as_json: bool) -> None:
         _print(found)
 
 
+_LEAST_OVERLAP = 0.9
+
+
 def _describe(index: Index) -> dict[str, Any]:
     settings, snapshot = index.settings, index.snapshot
     postings = sum(segment.layout.postings for segment in snapshot.segments)
+    layout_bytes = sum(segment.layout.nbytes for segment in snapshot.segments)
     total = sum(file.stat().st_size for file in index.path.iterdir() if file.is_file())
     stored = sum(segment.stored_bytes for segment in snapshot.segments)
     largest = None
@@ -63,6 +67,11 @@ def _describe(index: Index) -> dict[str, Any]:
         "bytes": total,
         "index_bytes": total - stored,
         "stored_bytes": stored,
+        "bytes_per_posting": round(layout_bytes / postings, 3) if postings else None,
+        "calibration": [
+            None if segment.calibration is None else segment.calibration.to_json()
+            for segment in snapshot.segments
+        ],
     }
 
 
@@ -89,10 +98,31 @@ def _print(found: dict[str, Any]) -> None:
         ("fields", ", ".join(f"{name}: {kind}" for name, kind in found["fields"].items())),
         ("on disk", f"{_size(found['bytes'])} ({_size(found['stored_bytes'])} of them stored documents)"),
     ]
+    if found["bytes_per_posting"]:
+        rows.append(("postings", f"{found['bytes_per_posting']:.2f} bytes each, bounds and tables included"))
+    rows += _overlap_rows(found["calibration"])
     click.echo(strong(found["path"]))
     for name, value in rows:
         if value:
             click.echo(f"  {name:<12} {value}")
+
+
+def _overlap_rows(calibrations: list[dict[str, Any] | None]) -> list[tuple[str, str]]:
+    """What the first calibrated segment measured of approximate search."""
+    known = [one for one in calibrations if one is not None]
+    if not known:
+        return [("approximate", "as exact: no segment is large enough to leave anything out")]
+    rows: list[tuple[str, str]] = []
+    for curve in known[0]["curves"]:
+        points = [
+            f"{factor:g}: {share:.3f}"
+            for factor, share in zip(known[0]["factors"], curve["overlaps"], strict=True)
+            if share >= _LEAST_OVERLAP
+        ]
+        title = "" if rows else "approximate"
+        queries = f"queries of {curve['terms']} terms, k = {curve['depth']}"
+        rows.append((title, f"{queries}: share found by factor on the bounds, {', '.join(points)}"))
+    return rows
 
 
 def _size(count: int) -> str:

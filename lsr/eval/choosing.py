@@ -14,9 +14,8 @@ from lsr.api import Mode
 from lsr.encoders.loading import load_encoder
 from lsr.encoders.protocol import Encoder
 from lsr.errors import InputError
-from lsr.eval import engine
 from lsr.eval.baselines import make_baseline
-from lsr.eval.engine import EncoderSystem, Quantize, variant_name
+from lsr.eval.engine import EncoderSystem, Quantize
 from lsr.eval.fusion import Fusion, parse_fusion
 from lsr.eval.systems import System
 from lsr.eval.vector_system import VectorSystem
@@ -68,7 +67,7 @@ def choose_systems(wish: Wish) -> Chosen:
     _check_options(wish)
     aliases: dict[str, str] = {}
     notes: list[str] = []
-    systems: list[System] = list(_encoder_systems(wish, aliases, notes))
+    systems: list[System] = list(_encoder_systems(wish, aliases))
     systems += _vector_systems(wish)
     compared = []
     for kind in dict.fromkeys(wish.baselines):
@@ -95,17 +94,13 @@ def _check_options(wish: Wish) -> None:
         raise InputError("--overlap goes with --mode approximate; an exact search finds all of the top k.")
 
 
-def _encoder_systems(wish: Wish, aliases: dict[str, str], notes: list[str]) -> Iterator[System]:
+def _encoder_systems(wish: Wish, aliases: dict[str, str]) -> Iterator[System]:
     """Every encoder (each once) at every quantisation and in every mode; the exact mode always runs."""
     quantisations = list(dict.fromkeys(wish.quantize)) or ["u8"]
-    left_out: list[str] = []
     for name, encoder in _load_encoders(wish, aliases).items():
         for quantize in quantisations:
             shared = len(quantisations) > 1
             for mode, overlap in _modes(wish):
-                if mode == "approximate" and engine.APPROXIMATE_IS_EXACT:
-                    left_out.append(variant_name(name, quantize, mode, overlap))
-                    continue
                 yield EncoderSystem(
                     encoder,
                     name,
@@ -115,11 +110,6 @@ def _encoder_systems(wish: Wish, aliases: dict[str, str], notes: list[str]) -> I
                     precision=wish.precision,
                     shared=shared,
                 )
-    if left_out:
-        notes.append(
-            f"{', '.join(left_out)}: left out, as approximate search finds in this version what exact search "
-            "finds, in the same way."
-        )
 
 
 def _modes(wish: Wish) -> Iterator[tuple[Mode, float | None]]:

@@ -31,10 +31,6 @@ from lsr.types import TermContribution
 
 Quantize: TypeAlias = Literal["u8", "u16", "f32"]
 
-APPROXIMATE_IS_EXACT = True
-"""In this version the engine searches exactly in both modes (a test holds it to that): the rows of the
-approximate mode would repeat those of the exact one, and are left out of a report."""
-
 
 def variant_name(name: str, quantize: Quantize, mode: Mode, overlap: float | None) -> str:
     """The name of a system in a report: the encoder's, and how it differs from exact search over u8.

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lsr.index.calibration import read_calibration
 from lsr.index.columns import Column, read_column
 from lsr.index.format import (
     CHECKSUM_LIMIT,
@@ -77,6 +78,7 @@ class SegmentReader:
         documents: Number of documents d, deleted ones too.
         clipped: Weights that were stored as the largest.
         layout: The postings, in blocks of rows.
+        calibration: What an approximate search may leave out; None: nothing.
         row_document: int32 [n]; rows lie in the order that the layout chose.
         document_sequence: int64 [d].
         fields: The typed columns by name.
@@ -87,6 +89,10 @@ class SegmentReader:
         self.record = record
         self.container = container
         self._dimension = settings.dimension or 0
+        try:
+            self.calibration = read_calibration(container.metadata.get("calibration"))
+        except ValueError:
+            raise corrupt(record.name, "its calibration cannot be read") from None
         rows, documents, self.clipped = _read_metadata(container, settings)
         self.rows, self.documents = rows, documents
         sections = _check_sections(container, settings)

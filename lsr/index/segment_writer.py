@@ -17,9 +17,21 @@ from lsr.index.columns import ColumnBuffer
 from lsr.index.format import Section, joined
 from lsr.index.ids import id_sections
 from lsr.index.layout import KERNEL_ARRAYS, MOST_ROWS, Layout, joined_rows, lay_out
+from lsr.index.search import calibrate_segment
 from lsr.index.settings import Settings
 from lsr.index.stored import StoredBuffer
 from lsr.types import SparseBatch, Surfaces
+
+
+@dataclass(frozen=True, slots=True)
+class _LaidOut:
+    """What a search reads of a segment, before there is a file."""
+
+    name: str
+    layout: Layout
+    row_document: NDArray[np.int32]
+    document_sequence: NDArray[np.int64]
+    calibration: None = None
 
 
 def choose_order(
@@ -80,6 +92,7 @@ class SegmentBuffer:
         self._stored = StoredBuffer()
         self._layout: Layout | None = None
         self._order = np.empty(0, np.int32)
+        self._calibration: dict[str, Any] | None = None
 
     def takes(self, batch: SparseBatch) -> bool:
         """Whether a batch fits: a segment knows of all its terms where they come from, or of none."""
@@ -120,6 +133,9 @@ class SegmentBuffer:
         lexical = np.concatenate(self._lexical) if self._lexical else None
         self._order = choose_order(offsets, columns, impacts)
         self._layout = lay_out(offsets, columns, impacts, lexical=lexical, order=self._order)
+        laid_out = _LaidOut("", self._layout, self._order, np.concatenate(self._sequences))
+        measured = calibrate_segment(laid_out, self._settings.quantize)
+        self._calibration = None if measured is None else measured.to_json()
 
     def metadata(self) -> dict[str, Any]:
         """What the file says about itself."""
@@ -132,6 +148,7 @@ class SegmentBuffer:
             "documents": self.rows,
             "clipped": self.clipped,
             "bound_step": self._laid_out().bound_step,
+            "calibration": self._calibration,
         }
 
     def sections(self) -> list[Section]:

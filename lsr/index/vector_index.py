@@ -8,7 +8,7 @@ Either way `lsr.index.search` does the work.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lsr.errors import IndexBuildingError, InputError, QueryError
+from lsr.index.calibration import Calibration
 from lsr.index.layout import Layout, lay_out
 from lsr.index.matrices import read_batches, read_matrix
 from lsr.index.memory import read_memory
@@ -28,7 +29,7 @@ from lsr.index.quantise import (
     quantise_query,
     step_from_weights,
 )
-from lsr.index.search import Mode, Ranking, Searchable, search_many
+from lsr.index.search import Mode, Ranking, Searchable, calibrate_segment, search_many
 from lsr.index.segment_writer import choose_order
 from lsr.index.uploads import Uploads
 from lsr.types import SparseBatch
@@ -56,6 +57,7 @@ class _MemorySegment:
     layout: Layout
     row_document: NDArray[np.int32]
     document_sequence: NDArray[np.int64]
+    calibration: Calibration | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,7 +276,8 @@ def _invert_group(group: Sequence[SparseBatch], settings: _Settings, first: int,
     columns = np.concatenate([batch.indices for batch in group])
     order = choose_order(indptr, columns, impacts)
     layout = lay_out(indptr, columns, impacts, order=order)
-    return _MemorySegment(name, layout, order, np.arange(first, first + len(order), dtype=np.int64))
+    segment = _MemorySegment(name, layout, order, np.arange(first, first + len(order), dtype=np.int64))
+    return replace(segment, calibration=calibrate_segment(segment, settings.quantize))
 
 
 def _build_on_disk(

@@ -13,10 +13,10 @@ from lsr.cli.failures import run as run_cli
 from lsr.data.demo_corpus import demo_folder
 from lsr.encoders.loading import load_encoder
 from lsr.errors import InputError
-from lsr.eval import choosing, engine
-from lsr.eval.choosing import Wish, choose_systems
+from lsr.eval import choosing
 from lsr.eval.datasets import load_datasets
 from lsr.eval.runner import evaluate_beir
+from lsr.index import calibration
 
 pytest.importorskip("bm25s")
 
@@ -109,24 +109,16 @@ def test_scores_can_be_taken_apart(demo):
     assert found["rrf(words, bm25s)"].run.explain is None
 
 
-def test_approximate_rows_are_left_out_while_they_would_repeat_the_exact_ones(small, words):
-    chosen = choose_systems(Wish([words], modes=["approximate"], overlaps=[0.95, 0.98], quantize=["u16"]))
-    assert [system.name for system in chosen.systems] == ["words u16"]
-    (note,) = chosen.notes
-    assert "words u16 approximate@0.95, words u16 approximate@0.98" in note
-
-
-def test_the_engine_is_exact_in_both_modes_as_the_note_says(words, monkeypatch):
-    """Fails when approximate search is more than a name: then its rows belong into reports."""
-    monkeypatch.setattr(engine, "APPROXIMATE_IS_EXACT", False)
+def test_approximate_rows_stand_beside_the_exact_one(words, monkeypatch):
+    monkeypatch.setattr(calibration, "LEAST_ROWS", 64)
     report = evaluate_beir(
-        [str(demo_folder().path)], encoders=[words], modes=["exact", "approximate"], overlaps=[0.5, 0.98]
+        [str(demo_folder().path)], encoders=[words], modes=["exact", "approximate"], overlaps=[0.3, 1.0]
     )
-    exact, *near = report.results
-    assert [result.system for result in near] == ["words approximate@0.5", "words approximate@0.98"]
-    for result in near:
-        assert result.run.rankings == exact.run.rankings
-        assert result.run.overlap_with_exact == 1.0
+    exact, rough, whole = report.results
+    assert [rough.system, whole.system] == ["words approximate@0.3", "words approximate@1"]
+    assert whole.run.rankings == exact.run.rankings
+    assert whole.run.overlap_with_exact == exact.run.overlap_with_exact == 1.0
+    assert 0.2 < rough.run.overlap_with_exact < 1.0
 
 
 def test_vectors_of_lsr_encode_rank_as_the_encoder_does(tmp_path, words, capsys):
