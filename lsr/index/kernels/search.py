@@ -19,7 +19,8 @@ from numba.extending import register_jitable
 from numpy.typing import NDArray
 
 from lsr.index.kernels.blocks import BLOCK, SCORE, TOTAL, given, kept, segment_types
-from lsr.index.kernels.bounds import BAD_OFFSETS, GROUP, bound_blocks, locate_terms
+from lsr.index.kernels.bounds import BAD_OFFSETS, bound_blocks, locate_terms
+from lsr.index.kernels.candidates import FIRST_GROUPS, choose_blocks, least_bound
 from lsr.index.kernels.score import (
     BAD_POSTINGS,
     add_chain,
@@ -39,10 +40,6 @@ BAD_DOCUMENTS = -4
 """A row belongs to a document that the segment lacks."""
 MORE_ROOM = -5
 """The scratch arrays are too small; `statistics[0]` says how many runs they must hold."""
-
-LEVELS = 64
-"""Steps into which a range of bounds is divided when blocks are sorted by bound."""
-_FIRST_GROUPS = 8
 
 
 def search_segment(
@@ -149,25 +146,16 @@ def search_segment(
         bounds,
         groups,
     )
-    number_of_groups = (blocks + GROUP - 1) // GROUP
-    histogram = np.zeros(LEVELS + 1, np.int64)
-    wanted = _FIRST_GROUPS + len(scores) // 8
     upper = top + 1
+    wanted = FIRST_GROUPS + len(scores) // 8
     while upper > 1:
-        lower = _next_level(groups, number_of_groups, wanted, upper, histogram)
-        if filled == len(scores):
-            reached = _level(scores[0], bound_value)
-            if reached >= upper:
-                break
-            lower = reached
-        count = _gather(bounds, groups, number_of_groups, lower, upper, candidates[0])
-        _sort(candidates, count, lower, upper, histogram)
-        order = candidates[1]
-        for index in range(count):
-            block = np.int64(order[index] & np.uint64(0xFFFFFFFF))
-            flags[block] = 1
-            heads[block] = -1
-        made = chain_lists(
+        reached = least_bound(scores[0], bound_value) if filled == len(scores) else 0
+        if reached >= upper:
+            break
+        lower, count = choose_blocks(bounds, groups, blocks, wanted, reached, upper, len(scores), candidates)
+        made = _chain(
+            candidates[1],
+            count,
             list_offsets,
             list_postings,
             list_entries,
@@ -179,13 +167,148 @@ def search_segment(
             links,
             runs,
         )
-        for index in range(count):
-            flags[np.int64(order[index] & np.uint64(0xFFFFFFFF))] = 0
         if made < 0:
             return made
+        filled = _score(
+            candidates[1],
+            count,
+            words,
+            block_bits,
+            block_ranks,
+            block_pairs,
+            pair_starts,
+            block_postings,
+            dense_postings,
+            sparse_postings,
+            dense_slots,
+            dense,
+            query_weights,
+            bound_value,
+            heads,
+            links,
+            runs,
+            found,
+            sums,
+            row_document,
+            document_sequence,
+            allowed,
+            segment,
+            scores,
+            sequences,
+            places,
+            filled,
+            statistics,
+        )
+        if filled < 0:
+            return filled
+        upper = lower
+        wanted *= 4
+    return filled
+
+
+@register_jitable
+def _chain(
+    order: Array,
+    count: int,
+    list_offsets: Array,
+    list_postings: Array,
+    list_entries: Array,
+    sparse_postings: Array,
+    sparse_slots: Array,
+    sparse: int,
+    flags: Array,
+    heads: Array,
+    links: Array,
+    runs: Array,
+) -> int:
+    """Chain the postings of the chosen blocks' sparse terms; returns how many runs, or a negative code."""
+    for index in range(count):
+        block = np.int64(order[index] & np.uint64(0xFFFFFFFF))
+        flags[block] = 1
+        heads[block] = -1
+    made = chain_lists(
+        list_offsets,
+        list_postings,
+        list_entries,
+        sparse_postings,
+        sparse_slots,
+        sparse,
+        flags,
+        heads,
+        links,
+        runs,
+    )
+    for index in range(count):
+        flags[np.int64(order[index] & np.uint64(0xFFFFFFFF))] = 0
+    return made
+
+
+@register_jitable
+def _following(order: Array, index: int, count: int, level: int) -> int:
+    """The first candidate from `index` on whose bound reaches a level; `count` if there is none."""
+    while index < count and np.int64(order[index] >> np.uint64(32)) < level:
+        index += 1
+    return index
+
+
+@register_jitable
+def _score(
+    order: Array,
+    count: int,
+    words: int,
+    block_bits: Array,
+    block_ranks: Array,
+    block_pairs: Array,
+    pair_starts: Array,
+    block_postings: Array,
+    dense_postings: Array,
+    sparse_postings: Array,
+    dense_slots: Array,
+    dense: int,
+    query_weights: Array,
+    bound_value: float,
+    heads: Array,
+    links: Array,
+    runs: Array,
+    found: Array,
+    sums: Array,
+    row_document: Array,
+    document_sequence: Array,
+    allowed: Array,
+    segment: int,
+    scores: Array,
+    sequences: Array,
+    places: Array,
+    filled: int,
+    statistics: Array,
+) -> int:
+    """Score the chosen blocks in their order, and offer their rows; returns the new `filled`."""
+    level = least_bound(scores[0], bound_value) if filled == len(scores) else 1
+    index, turn, scored = _following(order, 0, count, level), 0, 0
+    present = _find(
+        order,
+        index,
+        count,
+        words,
+        block_bits,
+        block_ranks,
+        block_pairs,
+        pair_starts,
+        block_postings,
+        dense_postings,
+        dense_slots,
+        dense,
+        found[turn],
+    )
+    while index < count:
+        if present < 0:
+            return present
+        held = present
+        # The next block's postings are asked for before this block's are added.
+        following = _following(order, index + 1, count, level)
         present = _find(
             order,
-            0,
+            following,
             count,
             words,
             block_bits,
@@ -196,36 +319,14 @@ def search_segment(
             dense_postings,
             dense_slots,
             dense,
-            found,
+            found[1 - turn],
         )
-        level = _level(scores[0], bound_value) if filled == len(scores) else 1
-        for index in range(count):
+        if np.int64(order[index] >> np.uint64(32)) >= level:
             block = np.int64(order[index] & np.uint64(0xFFFFFFFF))
-            if present < 0:
-                return present
-            held = present
-            # The next block's postings are asked for before this block's are added.
-            present = _find(
-                order,
-                index + 1,
-                count,
-                words,
-                block_bits,
-                block_ranks,
-                block_pairs,
-                pair_starts,
-                block_postings,
-                dense_postings,
-                dense_slots,
-                dense,
-                found,
-            )
-            if np.int64(order[index] >> np.uint64(32)) < level:
-                continue
             sums[:] = 0
             add_chain(heads[block], query_weights, links, runs, sparse_postings, sums)
-            add_dense(held, found[index & 1], query_weights, dense_postings, sums)
-            statistics[1] += 1
+            add_dense(held, found[turn], query_weights, dense_postings, sums)
+            scored += 1
             best = largest_sum(sums)
             if best > 0 and (filled < len(scores) or best >= scores[0]):
                 filled = _offer_block(
@@ -242,9 +343,9 @@ def search_segment(
                 )
                 if filled < 0:
                     return filled
-                level = _level(scores[0], bound_value) if filled == len(scores) else 1
-        upper = lower
-        wanted *= 4
+                level = least_bound(scores[0], bound_value) if filled == len(scores) else 1
+        index, turn = following, 1 - turn
+    statistics[1] += scored
     return filled
 
 
@@ -284,61 +385,8 @@ def _find(
         dense_postings,
         dense_slots,
         dense,
-        found[index & 1],
+        found,
     )
-
-
-@register_jitable
-def _level(score: Any, bound_value: float) -> int:
-    """The least bound that can reach a score; at least 1, and rounded down, so that no block is lost."""
-    return max(np.int64(1), np.int64(min(np.float64(score) / bound_value, 4294967295.0)))
-
-
-@register_jitable
-def _next_level(groups: Array, count: int, wanted: int, upper: int, histogram: Array) -> int:
-    """A bound below `upper` that the largest of about `wanted` groups reach; 1 if there are no more."""
-    histogram[:] = 0
-    step = np.float64(upper) / LEVELS
-    scale = 1.0 / step
-    for group in range(count):
-        level = min(np.int64(groups[group] * scale), LEVELS - 1)
-        histogram[level] += 1
-    level, seen = LEVELS - 1, histogram[LEVELS - 1]
-    while level > 0 and seen < wanted:
-        level -= 1
-        seen += histogram[level]
-    return max(1, min(upper - 1, np.int64(level * step)))
-
-
-@register_jitable
-def _gather(bounds: Array, groups: Array, count: int, lower: int, upper: int, chosen: Array) -> int:
-    """Collect the blocks with a bound in `[lower, upper)`: bound above, number below, in 64 bits."""
-    made = 0
-    for group in range(count):
-        if groups[group] < lower:
-            continue
-        for block in range(group * GROUP, (group + 1) * GROUP):
-            bound = np.int64(bounds[block])
-            chosen[made] = (np.uint64(bound) << np.uint64(32)) | np.uint64(block)
-            made += np.int64(bound >= lower and bound < upper)
-    return made
-
-
-@register_jitable
-def _sort(candidates: Array, count: int, lower: int, upper: int, histogram: Array) -> None:
-    """Bring candidates into the order of their bounds, the highest first, levels at a time."""
-    histogram[:] = 0
-    scale = (LEVELS - 0.001) / np.float64(upper - lower)
-    for index in range(count):
-        bound = np.int64(candidates[0, index] >> np.uint64(32))
-        histogram[LEVELS - np.int64((bound - lower) * scale)] += 1
-    for level in range(LEVELS):
-        histogram[level + 1] += histogram[level]
-    for index in range(count):
-        bound = np.int64(candidates[0, index] >> np.uint64(32))
-        level = LEVELS - 1 - np.int64((bound - lower) * scale)
-        candidates[1, histogram[level]] = candidates[0, index]
-        histogram[level] += 1
 
 
 @register_jitable
