@@ -103,10 +103,11 @@ def warmup(cache_dir: str | Path | None = None) -> WarmUp:
 
 
 def _all_kernels() -> list[tuple[Callable[..., Any], str]]:
-    from lsr.index.kernels import expand, layout, search
+    from lsr.index.kernels import expand, layout, search, topk
 
     functions = (
         search.search_segment,
+        topk.rank_hits,
         layout.count_blocks,
         layout.fill_layout,
         expand.expand_postings,

@@ -30,10 +30,12 @@ if TYPE_CHECKING:
 
 Mode = Literal["exact", "approximate"]
 Allowed = Sequence[NDArray[np.uint8] | None]
+Heap = tuple[NDArray[Any], NDArray[np.int64], NDArray[np.int32]]
+"""Scores, sequence numbers and places of `kernels.topk`."""
 
 _SUMS: dict[str, type[np.generic]] = {"u8": np.uint32, "u16": np.uint64, "f32": np.float64}
 _SCORES: dict[str, type[np.generic]] = {"u8": np.uint64, "u16": np.uint64, "f32": np.float64}
-_FORMS = {"uint8": "u8", "uint16": "u16", "float32": "f32"}
+_FORMS = {np.dtype(np.uint8): "u8", np.dtype(np.uint16): "u16", np.dtype(np.float32): "f32"}
 _BOUND_STEPS = 255
 _ALL_ROWS: NDArray[np.uint8] = np.empty(0, dtype=np.uint8)
 
@@ -139,14 +141,16 @@ def search(
     check_options(k, mode, overlap)
     form = check_form(snapshot, query)
     capacity = min(int(k), sum(len(segment.document_sequence) for segment in snapshot.segments))
-    scores, sequences, places = heap = _heap(form, capacity)
+    heap = _heap(form, capacity)
     filled = 0
     if capacity and len(query):
         wanted = 1.0 if mode == "exact" else DEFAULT_OVERLAP if overlap is None else float(overlap)
-        factors = [_factor(segment, len(query), k, wanted) for segment in snapshot.segments]
+        factors = None
+        if wanted < 1.0:
+            factors = [_factor(segment, len(query), k, wanted) for segment in snapshot.segments]
         filled = search_segments(snapshot, query, form, allowed, heap, factors)
     scale = snapshot.settings.scale if form != "f32" else None
-    return _rank(scores[:filled], sequences[:filled], places[:filled], scale or 1.0, query.step)
+    return _rank(form, heap, filled, scale or 1.0, query.step)
 
 
 def search_many(
@@ -206,7 +210,7 @@ def check_options(k: int, mode: str, overlap: float | None) -> None:
 
 def check_form(snapshot: Searchable, query: QuantisedQuery) -> str:
     """The form of an index; raises QueryError unless a query is quantised in it."""
-    form = _FORMS[query.weights.dtype.name]
+    form = _FORMS[query.weights.dtype]
     if form != snapshot.settings.quantize:
         raise QueryError(
             f"A query in {form} meets an index in {snapshot.settings.quantize}; quantise it alike."
@@ -228,9 +232,7 @@ def calibrate_segment(segment: Segment, quantize: str) -> Calibration | None:
         capacity = min(k, len(segment.document_sequence))
         heap = _heap(quantize, capacity)
         filled = search_segments(alone, query, quantize, None, heap, [factor])
-        order = np.lexsort((heap[1][:filled], -heap[0][:filled].astype(np.float64)))
-        rows: NDArray[np.int64] = heap[2][:filled][order, 1].astype(np.int64)
-        return rows
+        return _rank(quantize, heap, filled, 1.0, 1.0).rows.astype(np.int64)
 
     return calibrate(segment.layout, answer)
 
@@ -254,7 +256,7 @@ class _Alone:
         return None
 
 
-def _heap(form: str, capacity: int) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[np.int32]]:
+def _heap(form: str, capacity: int) -> Heap:
     """An empty heap of `kernels.topk`."""
     return (
         np.empty(capacity, _SCORES[form]),
@@ -268,8 +270,8 @@ def search_segments(
     query: QuantisedQuery,
     form: str,
     allowed: Allowed | None,
-    heap: tuple[NDArray[Any], NDArray[np.int64], NDArray[np.int32]],
-    factors: Sequence[float],
+    heap: Heap,
+    factors: Sequence[float] | None = None,
 ) -> int:
     """Put the best documents of all segments into a heap, bounds of each taken times its factor."""
     from lsr.index.kernels.search import search_segment
@@ -283,7 +285,9 @@ def search_segments(
             own.fit(len(query), segment.layout.blocks, 0)
         bound_weights, value = bound_query(query, weights, segment.layout.bound_step)
         bitmap = allowed_rows(snapshot, number, allowed)
-        asked = (query.columns, weights, bound_weights, value * factors[number])
+        if factors is not None:
+            value *= factors[number]
+        asked = (query.columns, weights, bound_weights, value)
         filled = _search_one(run, segment, (bitmap, number, *asked), own, form, heap, filled)
     return filled
 
@@ -294,7 +298,7 @@ def _search_one(
     asked: tuple[Any, ...],
     own: Scratch,
     form: str,
-    heap: tuple[NDArray[Any], NDArray[np.int64], NDArray[np.int32]],
+    heap: Heap,
     filled: int,
 ) -> int:
     from lsr.index.kernels.search import MORE_ROOM
@@ -361,14 +365,9 @@ def allowed_rows(snapshot: Searchable, number: int, allowed: Allowed | None) -> 
     return np.ascontiguousarray(both, dtype=np.uint8)
 
 
-def _rank(
-    sums: NDArray[Any],
-    sequences: NDArray[np.int64],
-    places: NDArray[np.int32],
-    scale: float,
-    step: float,
-) -> Ranking:
-    totals = sums.astype(np.float64)  # exact: a sum stays below 2**53 (see quantise.MOST_QUERY_TERMS)
-    order = np.lexsort((sequences, -totals))
-    segments, rows, documents = np.ascontiguousarray(places[order].T)
-    return Ranking(totals[order] * scale * step, segments, rows, documents, sequences[order])
+def _rank(form: str, heap: Heap, filled: int, scale: float, step: float) -> Ranking:
+    from lsr.index.kernels.topk import rank_hits
+
+    totals, found = np.empty(filled), np.empty((3, filled), np.int32)
+    kernel(rank_hits, form)(*heap, filled, scale, step, totals, found)
+    return Ranking(totals, found[0], found[1], found[2], heap[1][:filled])

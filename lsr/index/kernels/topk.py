@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+from numba import types
 from numba.extending import register_jitable
 from numpy.typing import NDArray
 
@@ -56,6 +58,41 @@ def offer(
         return filled + 1
     if ranks_before(score, sequence, scores[0], sequences[0]):
         _sink(scores, sequences, places, filled, 0, score, sequence, segment, row, document)
+    return filled
+
+
+def rank_hits(
+    scores: Array,
+    sequences: Array,
+    places: Array,
+    filled: int,
+    scale: float,
+    step: float,
+    totals: Array,
+    found: Array,
+) -> int:
+    """Bring a heap into the order of its ranking, the best hit first.
+
+    Args:
+        scores, sequences, places: The heap; `sequences` is left in the order of the ranking.
+        filled: How many hits it holds.
+        scale, step: What a step of an impact and of a query weight is worth.
+        totals: float64 [filled], filled with the scores in weights.
+        found: int32 [3, filled], filled: segments, rows, documents.
+
+    Returns:
+        `filled`.
+    """
+    for end in range(filled - 1, 0, -1):
+        score, sequence = scores[end], sequences[end]
+        segment, row, document = places[end, 0], places[end, 1], places[end, 2]
+        _copy(scores, sequences, places, 0, end)
+        _sink(scores, sequences, places, end, 0, score, sequence, segment, row, document)
+    for place in range(filled):
+        # Whole sums stay below 2**53, so that they are exact as floats.
+        totals[place] = np.float64(scores[place]) * scale * step
+        for part in range(3):
+            found[part, place] = places[place, part]
     return filled
 
 
@@ -133,3 +170,25 @@ def _sink(
         _copy(scores, sequences, places, child, slot)
         slot = child
     _put(scores, sequences, places, slot, score, sequence, segment, row, document)
+
+
+def _signature(score: types.Type) -> object:
+    return types.int64(
+        types.Array(score, 1, "C"),
+        types.Array(types.int64, 1, "C"),
+        types.Array(types.int32, 2, "C"),
+        types.int64,
+        types.float64,
+        types.float64,
+        types.Array(types.float64, 1, "C"),
+        types.Array(types.int32, 2, "C"),
+    )
+
+
+SIGNATURES = {
+    "rank_hits": {
+        "u8": _signature(types.uint64),
+        "u16": _signature(types.uint64),
+        "f32": _signature(types.float64),
+    }
+}
