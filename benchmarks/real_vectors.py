@@ -118,12 +118,12 @@ def write_chunk(path: Path, batch) -> None:
 
 def join_chunks(paths: list[Path]) -> tuple[sparse.csr_matrix, np.ndarray]:
     """The vectors of all chunks, and in how many texts each column is a word."""
-    rows, own = [], None
+    rows, own = [], np.zeros(0, np.int64)
     for path in paths:
         with np.load(path) as chunk:
             shape = (len(chunk["indptr"]) - 1, len(chunk["own"]))
             rows.append(sparse.csr_matrix((chunk["values"], chunk["indices"], chunk["indptr"]), shape=shape))
-            own = chunk["own"].astype(np.int64) if own is None else own + chunk["own"]
+            own = own + chunk["own"] if own.size else chunk["own"].astype(np.int64)
     return sparse.vstack(rows, format="csr"), own
 
 
