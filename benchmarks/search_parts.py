@@ -148,7 +148,8 @@ def own_order(data: Data, args: argparse.Namespace) -> Path | None:
     file = args.work / data.name / "order.npy"
     if not file.exists():
         docs = data.docs
-        np.save(file, order_rows(docs.indptr.astype(np.int64), docs.indices, docs.data, docs.shape[1]))
+        frequencies = np.bincount(docs.indices, minlength=docs.shape[1])
+        np.save(file, order_rows(docs.indptr.astype(np.int64), docs.indices, docs.data, frequencies))
     return file
 
 
@@ -213,10 +214,10 @@ def open_approximate(data: Data, args: argparse.Namespace) -> tuple[dict[str, An
 
 
 def approximate_contenders(opened: dict[str, Any], kind: str) -> list[Contender]:
-    """All points of both engines, dealt in turn, so that neither has its own points always before it."""
+    """All points of both engines."""
     ours = [lsr_contender(opened["lsr"], target) for target in (*TARGETS, None)] if "lsr" in opened else []
     theirs = list(seismic_contenders(opened["seismic"], kind)) if "seismic" in opened else []
-    return sorted(ours + theirs, key=lambda c: (c.label[-1], c.label))
+    return ours + theirs
 
 
 def pick(tried: Sequence[Timing], rows: Sequence[dict]) -> list[Contender]:

@@ -62,7 +62,7 @@ def build_pisa(folder: Path, *, docs_file: str, order_file: str = "", floor: boo
     _write_names(folder, docs, order)
     retriever(folder)  # compresses, and writes the block maxima
     for file in folder.iterdir():
-        if not file.name.startswith(("quantized.", "fwd.", "pt_meta")):
+        if file.name.startswith("inv."):
             file.unlink()
     return since(started)
 

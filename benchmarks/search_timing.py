@@ -1,8 +1,9 @@
 """How `search.py` times engines that answer the same queries in turn, and how it compares them.
 
 Queries go in blocks. In each step every contender answers one block, each another one, so that none finds
-the documents of its queries warmed by the one before; over all steps each answers all blocks. Every query is
-timed by itself, and counts with the median of its rounds.
+the documents of its queries warmed by the one before; over all steps each answers all blocks. Their order is
+drawn anew in each step, since who comes after a contender of its own engine finds more in the caches. Every
+query is timed by itself, and counts with the median of its rounds.
 """
 
 from __future__ import annotations
@@ -80,11 +81,13 @@ def measure(
             contender.search(contender.prepare(query), k)
     starts = list(range(0, len(queries), block))
     stride = max(1, len(starts) // len(contenders))
+    rng = np.random.default_rng(1)
     gc.collect()
     gc.disable()
     for turn in range(rounds):
         for step in range(len(starts)):
-            for place, timing in enumerate(timings):
+            for place in rng.permutation(len(timings)).tolist():
+                timing = timings[place]
                 start = starts[(step + place * stride) % len(starts)]
                 _answer(timing, turn, prepared[place], range(start, min(start + block, len(queries))), k)
     gc.enable()
