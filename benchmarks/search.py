@@ -6,7 +6,7 @@
     python benchmarks/search.py growth --data synthetic:10000 --data synthetic:100000 --out growth.json
     python benchmarks/search.py segments batch build --engines lsr --data synthetic:1000000 --out rest.json
     python benchmarks/search.py exact approximate --data FOLDER --out real.json          # see real_vectors.py
-    python benchmarks/search.py --render docs/benchmarks.md --results FOLDER_OF_JSON
+    python benchmarks/search.py --render docs/benchmarks.md --results docs/results/search
 
 Parts:
   exact        lsr, the plain loop, and PISA's algorithms, documents as they come and reordered, for each k

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-import resource
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -85,7 +84,7 @@ def _build_here(
     if cores > 1:
         os.sched_setaffinity(0, set(range(cores)))
     spent = work(folder, **options)
-    sender.send((spent, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024))
+    sender.send((spent, peak_mb()))
 
 
 def now() -> Spent:
@@ -96,6 +95,12 @@ def now() -> Spent:
 def since(started: Spent) -> Spent:
     clock, cpu = now()
     return clock - started[0], cpu - started[1]
+
+
+def peak_mb() -> int:
+    """The most memory this process has held; getrusage would count what its parent held before it."""
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) // 1024 for line in lines if line.startswith("VmHWM"))
 
 
 def folder_bytes(folder: Path) -> int:

@@ -79,8 +79,6 @@ def build_segments(data: Data, count: int, folder: Path) -> Any:
 
 
 def segment_contender(index: Any, count: int) -> Contender:
-    dimension = len(index.vocabulary) if hasattr(index, "vocabulary") else None
-
     def prepare(query):
         columns, weights = query
         return {f"t{column}": float(weight) for column, weight in zip(columns, weights, strict=True)}
@@ -91,7 +89,7 @@ def segment_contender(index: Any, count: int) -> Contender:
     def rows(hits):
         return np.array([int(hit.id) for hit in hits], np.int64)
 
-    return Contender("lsr", f"{count} segments of {dimension}", prepare, search, rows)
+    return Contender("lsr", f"{count} segments", prepare, search, rows)
 
 
 def measure_batch(data: Data, args: argparse.Namespace) -> dict[str, Any]:
