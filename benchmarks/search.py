@@ -68,7 +68,7 @@ def read_arguments() -> argparse.Namespace:
     add("--rounds", type=int, default=3)
     add("--block", type=int, default=20, help="queries that an engine answers before the next one's turn")
     add("--order", type=Path, help="a permutation (.npy) for the reordered PISA, instead of lsr's own")
-    add("--seismic-postings", type=int, help="default: 300, from 500,000 documents 1500")
+    add("--seismic-postings", help="default: 300,1000; from 500,000 documents 1500")
     add("--lsr-build", default="{}", help="JSON options of VectorIndex.build")
     add("--segments", default="1,8,50")
     add("--memory", default="2GB", help="of the streamed build")

@@ -204,19 +204,30 @@ def open_approximate(data: Data, args: argparse.Namespace) -> tuple[dict[str, An
         opened["lsr"], built = lsr_index(data, args)
         builds.append(built)
     if "seismic" in args.engines:
-        postings = args.seismic_postings or (300 if data.docs.shape[0] < 500_000 else 1500)
-        folder = args.work / data.name / f"seismic-{postings}-{args.build_cores}"
-        cores = args.build_cores
-        options = {"docs_file": str(data.docs_file), "postings": postings, "threads": cores}
-        builds.append(build("seismic", build_seismic, folder, options, cores=cores))
-        opened["seismic"] = open_seismic(folder, data.docs.shape[1])
+        opened["seismic"] = []
+        for postings in seismic_postings(data, args):
+            folder = args.work / data.name / f"seismic-{postings}-{args.build_cores}"
+            options = {"docs_file": str(data.docs_file), "postings": postings, "threads": args.build_cores}
+            builds.append(build("seismic", build_seismic, folder, options, cores=args.build_cores))
+            opened["seismic"].append((postings, open_seismic(folder, data.docs.shape[1])))
     return opened, builds
+
+
+def seismic_postings(data: Data, args: argparse.Namespace) -> list[int]:
+    """Lengths of its lists to try: short ones are faster, long ones reach further."""
+    if args.seismic_postings:
+        return [int(postings) for postings in args.seismic_postings.split(",")]
+    return [300, 1000] if data.docs.shape[0] < 500_000 else [1500]
 
 
 def approximate_contenders(opened: dict[str, Any], kind: str) -> list[Contender]:
     """All points of both engines."""
     ours = [lsr_contender(opened["lsr"], target) for target in (*TARGETS, None)] if "lsr" in opened else []
-    theirs = list(seismic_contenders(opened["seismic"], kind)) if "seismic" in opened else []
+    theirs = [
+        contender
+        for postings, index in opened.get("seismic", [])
+        for contender in seismic_contenders(index, postings, kind)
+    ]
     return ours + theirs
 
 

@@ -170,15 +170,15 @@ def open_seismic(folder: Path, columns: int) -> Any:
     return _seismic_classes(columns)[1].load(str(folder / "index.index.seismic"))
 
 
-def seismic_contenders(index: Any, kind: str) -> Iterator[Contender]:
-    """The grid of `query_cut` and `heap_factor`; an IDF query has not more than about seven terms."""
+def seismic_contenders(index: Any, postings: int, kind: str) -> Iterator[Contender]:
+    """The grid of `query_cut` and `heap_factor`; an IDF query has few terms."""
     for cut in SEISMIC_CUTS:
         for heap in SEISMIC_HEAPS:
-            if kind == "splade" or cut <= 8:
-                yield seismic_contender(index, cut, heap)
+            if kind == "splade" or cut <= 12:
+                yield _seismic_contender(index, postings, cut, heap)
 
 
-def seismic_contender(index: Any, cut: int, heap: float) -> Contender:
+def _seismic_contender(index: Any, postings: int, cut: int, heap: float) -> Contender:
     import seismic
 
     string = seismic.get_seismic_string()
@@ -193,4 +193,6 @@ def seismic_contender(index: Any, cut: int, heap: float) -> Contender:
     def rows(result):
         return np.array([int(hit[2]) for hit in result], np.int64)
 
-    return Contender("seismic", f"query_cut={cut} heap_factor={heap}", prepare, search, rows)
+    return Contender(
+        "seismic", f"n_postings={postings} query_cut={cut} heap_factor={heap}", prepare, search, rows
+    )
