@@ -103,13 +103,15 @@ def warmup(cache_dir: str | Path | None = None) -> WarmUp:
 
 
 def _all_kernels() -> list[tuple[Callable[..., Any], str]]:
-    from lsr.index.kernels import expand, layout, search, topk
+    from lsr.index.kernels import expand, layout, order, search, topk
 
     functions = (
         search.search_segment,
         topk.rank_hits,
         layout.count_blocks,
         layout.fill_layout,
+        order.sketch_rows,
+        order.split_rows,
         expand.expand_postings,
         expand.match_row,
     )
