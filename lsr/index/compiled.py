@@ -110,7 +110,7 @@ def _all_kernels() -> list[tuple[Callable[..., Any], str]]:
         topk.rank_hits,
         layout.count_blocks,
         layout.fill_layout,
-        order.sketch_rows,
+        order.pick_terms,
         order.split_rows,
         expand.expand_postings,
         expand.match_row,

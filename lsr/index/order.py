@@ -1,29 +1,34 @@
 """The order in which the rows of a segment lie: alike rows side by side.
 
-Block bounds are only as good as the blocks are alike: rows that share terms belong into one block. The order
-is found from sketches of the rows (`kernels.order`), the same for any number of threads. Scores and ties do not
-depend on it.
+Block bounds are only as good as the blocks are alike: rows that share terms belong into one block. The rows
+are halved again and again by their heaviest terms (`kernels.order`), with the same outcome for any number of
+threads. Scores and ties do not depend on it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lsr.errors import InputError
 from lsr.index.compiled import kernel
 
-LEAST_ROWS = 128
-"""Fewer rows are left as they came: bounds of so few blocks are not worth it."""
-
-_WIDTH = 64
-_MOST_BYTES = 1 << 26
-"""Bytes of all terms' directions: very large vocabularies get shorter ones."""
+_TERMS = 64
+"""Terms of a row that are looked at, the heaviest ones."""
+_MOST_TERMS = 1 << 24
+"""Terms that can be told apart beside a weight of 8 bits."""
+_LOG_STEPS = 1 << 9
+"""Steps of a logarithm to the base 2. The largest key is 64 terms * 255 * 31 * 2**9 < 2**28."""
 _FORMS = {"uint8": "u8", "uint16": "u16", "float32": "f32"}
 _PIECE = 1 << 14
+_FEWEST = 1 << 12
+"""Ranges of fewer rows are not cut for the threads to share."""
+
+_Range = tuple[int, int]
 
 
 def order_rows(
@@ -38,75 +43,94 @@ def order_rows(
 ) -> NDArray[np.int32]:
     """Find an order of rows that makes the rows of each block alike.
 
+    Takes up to 256 bytes a row for its heaviest terms and about 40 more, and 20 bytes a term and thread.
+
     Args:
         indptr: int64 [n + 1], where each row's entries begin and end.
         columns: int32 or uint32 [P], the number of each entry's term, in [0, terms).
-        impacts: uint8, uint16 or float32 [P].
-        terms: How many terms there are.
+        impacts: uint8, uint16 or float32 [P], above 0.
+        terms: How many terms there are; with more than 2**24 the rows are left as they are.
         block: Rows of a block.
         threads: How many threads share the work; the order does not depend on it.
-        seed: Of the random directions.
+        seed: Of the random order that is begun with.
 
     Returns:
         int32 [n], the row that comes at each place.
+
+    Raises:
+        InputError: The arrays do not fit together.
     """
     rows = len(indptr) - 1
-    order = np.arange(rows, dtype=np.int32)
-    if rows < LEAST_ROWS or len(columns) == 0:
-        return order
-    from lsr.index.kernels import order as kernels
+    if rows <= block or len(columns) == 0 or terms > _MOST_TERMS:
+        return np.arange(max(0, rows), dtype=np.int32)
+    # Rows that come in some rhythm could begin as equal halves, which nothing draws apart, and be sampled badly.
+    begun = np.random.default_rng(seed).permutation(rows).astype(np.int32)
+    starts, picked = _pick(indptr, columns, impacts, terms, begun, threads)
+    return begun[_split(starts, picked, terms, block, threads)]
 
-    local_terms = np.ascontiguousarray(columns).view(np.int32)
-    directions = _directions(np.bincount(local_terms, minlength=terms), rows, seed)
-    sketches = np.empty((rows, directions.shape[1]), np.float32)
-    sketch = kernel(kernels.sketch_rows, _FORMS[impacts.dtype.name])
-    pieces = [(first, min(rows, first + _PIECE)) for first in range(0, rows, _PIECE)]
-    _share(
-        threads,
-        lambda one: sketch(indptr, local_terms, impacts, directions, *one, sketches),
-        pieces,
-    )
-    split = kernel(kernels.split_rows, "all")
-    keys = np.empty((2, rows), np.float32)
-    # The first cuts are made by one thread; what lies between them is then cut by all.
-    ranges = [(0, rows)]
-    while threads > 1 and len(ranges) < 4 * threads and ranges[0][1] - ranges[0][0] > 64 * block:
-        ranges = [part for one in ranges for part in _halves(split, sketches, order, keys, one, block)]
-    _share(threads, lambda one: split(sketches, order, keys, *one, block, block), ranges)
+
+def _pick(
+    indptr: NDArray[np.int64],
+    columns: NDArray[Any],
+    impacts: NDArray[Any],
+    terms: int,
+    begun: NDArray[np.int32],
+    threads: int,
+) -> tuple[NDArray[np.int64], NDArray[np.uint32]]:
+    """The heaviest terms of each row, in the order begun with, and where they begin."""
+    from lsr.index.kernels.order import pick_terms
+
+    indptr, impacts = np.ascontiguousarray(indptr, np.int64), np.ascontiguousarray(impacts)
+    columns = np.ascontiguousarray(columns.astype(np.int32, copy=False))
+    starts = np.zeros(len(begun) + 1, np.int64)
+    np.cumsum(np.clip(np.diff(indptr)[begun], 0, _TERMS), out=starts[1:])
+    picked = np.empty(starts[-1], np.uint32)
+    pick = kernel(pick_terms, _FORMS[impacts.dtype.name])
+    pieces = [(first, min(len(begun), first + _PIECE)) for first in range(0, len(begun), _PIECE)]
+    _share(threads, lambda one: pick(indptr, columns, impacts, terms, begun, starts, *one, picked), pieces)
+    return starts, picked
+
+
+def _split(
+    starts: NDArray[np.int64], picked: NDArray[np.uint32], terms: int, block: int, threads: int
+) -> NDArray[np.int32]:
+    """The order of rows that the kernel's halving ends with."""
+    from lsr.index.kernels.order import split_rows
+
+    rows = len(starts) - 1
+    order = np.arange(rows, dtype=np.int32)
+    logs = np.rint(np.log2(np.arange(1, rows + 2)) * _LOG_STEPS).astype(np.int32)
+    split = kernel(split_rows, "all")
+
+    def cut(one: _Range, enough: int) -> int:
+        code: int = split(starts, picked, logs, terms, order, *one, block, enough)
+        return code
+
+    # The first cuts are made one after another; what lies between them is then cut by all.
+    ranges: list[_Range] = [(0, rows)]
+    while threads > 1 and len(ranges) < 8 * threads and _half(ranges[0], block) > _FEWEST:
+        _share(threads, lambda one: cut(one, _half(one, block)), ranges)
+        ranges = [part for one in ranges for part in _halves(one, block)]
+    _share(threads, lambda one: cut(one, block), ranges)
     return order
 
 
-def _halves(
-    split: Callable[..., int],
-    sketches: NDArray[np.float32],
-    order: NDArray[np.int32],
-    keys: NDArray[np.float32],
-    one: tuple[int, int],
-    block: int,
-) -> list[tuple[int, int]]:
-    """Cut a range once, where the kernel cuts it."""
-    first, last = one
-    half = ((last - first) // 2 + block - 1) // block * block
-    split(sketches, order, keys, first, last, block, half)
-    return [(first, first + half), (first + half, last)]
+def _half(one: _Range, block: int) -> int:
+    """How many rows lie before the cut through a range, as the kernel cuts it."""
+    return ((one[1] - one[0]) // 2 + block - 1) // block * block
 
 
-def _directions(frequencies: NDArray[np.int64], rows: int, seed: int) -> NDArray[np.float32]:
-    """A random direction for each term, as long as the term is rare: float32 [T, d]."""
-    terms = max(1, len(frequencies))
-    width = int(np.clip(_MOST_BYTES // (4 * terms), 8, _WIDTH))
-    rng = np.random.default_rng(seed)
-    directions = rng.standard_normal((terms, width), dtype=np.float32)
-    rarity = np.log(rows / np.maximum(1, frequencies)).astype(np.float32)
-    directions[: len(frequencies)] *= rarity[:, None]
-    return directions
+def _halves(one: _Range, block: int) -> list[_Range]:
+    middle = one[0] + _half(one, block)
+    return [(one[0], middle), (middle, one[1])]
 
 
-def _share(threads: int, work: Callable[[tuple[int, int]], int], pieces: list[tuple[int, int]]) -> None:
+def _share(threads: int, work: Callable[[_Range], int], pieces: Sequence[_Range]) -> None:
     """Do all pieces; the kernels run beside each other."""
     if threads == 1 or len(pieces) == 1:
-        for piece in pieces:
-            work(piece)
-        return
-    with ThreadPoolExecutor(min(threads, len(pieces))) as pool:
-        list(pool.map(work, pieces))
+        codes = [work(piece) for piece in pieces]
+    else:
+        with ThreadPoolExecutor(min(threads, len(pieces))) as pool:
+            codes = list(pool.map(work, pieces))
+    if any(code < 0 for code in codes):
+        raise InputError("The vectors are not a valid CSR matrix: an entry or a term lies outside it.")
