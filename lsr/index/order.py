@@ -63,7 +63,7 @@ def order_rows(
     rows = len(indptr) - 1
     if rows <= block or len(columns) == 0 or terms > _MOST_TERMS:
         return np.arange(max(0, rows), dtype=np.int32)
-    # Rows that come in some rhythm could begin as equal halves, which nothing draws apart, and be sampled badly.
+    # Rows that come in some rhythm could begin as equal halves, which nothing draws apart.
     begun = np.random.default_rng(seed).permutation(rows).astype(np.int32)
     starts, picked = _pick(indptr, columns, impacts, terms, begun, threads)
     return begun[_split(starts, picked, terms, block, threads)]
@@ -116,13 +116,13 @@ def _split(
 
 
 def _half(one: _Range, block: int) -> int:
-    """How many rows lie before the cut through a range, as the kernel cuts it."""
-    return ((one[1] - one[0]) // 2 + block - 1) // block * block
+    """How many rows lie before the cut through a range, as the kernel cuts it: at least as many as behind."""
+    return ((one[1] - one[0] + 1) // 2 + block - 1) // block * block
 
 
 def _halves(one: _Range, block: int) -> list[_Range]:
     middle = one[0] + _half(one, block)
-    return [(one[0], middle), (middle, one[1])]
+    return [(one[0], middle), (middle, one[1])] if middle < one[1] else [one]
 
 
 def _share(threads: int, work: Callable[[_Range], int], pieces: Sequence[_Range]) -> None:

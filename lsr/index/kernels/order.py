@@ -163,7 +163,7 @@ def split_rows(
         start, end = stack[depth, 0], stack[depth, 1]
         if end - start <= max(block, enough):
             continue
-        half = ((end - start) // 2 + block - 1) // block * block
+        half = ((end - start + 1) // 2 + block - 1) // block * block
         if half >= end - start or depth + 2 > len(stack):
             continue
         rows = order[start:end]
@@ -250,7 +250,7 @@ def _count(starts: Array, picked: Array, rows: Array, half: int, counts: Array, 
 
 @register_jitable
 def _weigh_terms(counts: Array, seen: Array, many: int, logs: Array, gains: Array, own: int) -> None:
-    """How much each term draws a row of either side to the right; `own` is 1 if rows were counted themselves."""
+    """How much each term draws a row of either side to the right; `own` is 1 if that row was counted."""
     most = np.int32(len(logs) - 1)  # a row may name a term twice
     for place in range(many):
         term = seen[place]
@@ -277,9 +277,12 @@ def _weigh_rows(starts: Array, picked: Array, gains: Array, rows: Array, half: i
 def _exchange(starts: Array, picked: Array, counts: Array, rows: Array, half: int, keys: Array) -> int:
     """Bring the `half` rows with the smallest keys to the left, with their counts; returns how many came."""
     own, pivot = keys[0], _select(keys[1], 0, len(rows) - 1, half - 1)
-    equal = half
+    # Of the rows whose key is the middle one, those on the left stay there as far as there is room.
+    equal, lying = half, 0
     for place in range(len(rows)):
         equal -= np.int64(own[place] < pivot)
+        lying += np.int64(place < half and own[place] == pivot)
+    coming = max(0, equal - lying)
     moved, right = 0, half
     for left in range(half):
         if own[left] < pivot:
@@ -287,11 +290,11 @@ def _exchange(starts: Array, picked: Array, counts: Array, rows: Array, half: in
         if own[left] == pivot and equal > 0:
             equal -= 1
             continue
-        while right < len(rows) and not (own[right] < pivot or (own[right] == pivot and equal > 0)):
+        while right < len(rows) and not (own[right] < pivot or (own[right] == pivot and coming > 0)):
             right += 1
         if right >= len(rows):
             break
-        equal -= np.int64(own[right] == pivot)
+        coming -= np.int64(own[right] == pivot)
         _move(starts, picked, counts, rows[left], 0)
         _move(starts, picked, counts, rows[right], 1)
         rows[left], rows[right] = rows[right], rows[left]
