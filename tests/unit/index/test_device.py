@@ -16,12 +16,13 @@ from scipy.sparse import csr_array
 import lsr
 from lsr.errors import IndexCorruptError, InputError, MissingExtraError, QueryError
 from lsr.index import device, device_scoring, vector_index
+from lsr.index import layout as layouts
 from lsr.index import uploads as module
 from lsr.index.quantise import quantise_query
 from lsr.index.search import search_many as search_engine
 from lsr.index.store import Store
 from lsr.index.uploads import Uploads
-from lsr.index.vector_index import VectorIndex, _MemorySegment, _MemorySnapshot, _Settings
+from lsr.index.vector_index import VectorIndex, _MemorySnapshot, _Settings
 
 VECTORS = csr_array(np.array([[0, 2, 0], [1, 0, 0], [0, 0, 0], [3, 1, 0]], np.float32))
 QUERIES = csr_array(np.array([[1, 1, 0], [0, 0, 0], [0, 0, 4]], np.float32))
@@ -168,45 +169,20 @@ def test_little_memory_is_shared_by_segments_in_turn(monkeypatch):
 
 
 @with_torch
-@pytest.mark.parametrize(
-    ("rows", "offsets", "sentence"),
-    [
-        ([0, 1, 9], [0, 2, 3], "rows that are not there"),
-        ([1, 0, 2], [0, 2, 3], "rows that are not there"),
-        ([1, 1, 2], [0, 2, 3], "rows that are not there"),
-        ([0, 1, 2], [0, 2, 4], "outside the file"),
-        ([0, 1, 2], [0, 3, 2], "outside the file"),
-        ([0, 1, 2], [-1, 2, 3], "outside the file"),
-    ],
-)
-def test_damaged_postings_are_refused_before_they_are_used(rows, offsets, sentence):
-    segment = _MemorySegment(
-        "segment-1",
-        np.array([0, 1], np.int32),
-        np.array(offsets, np.int64),
-        np.array(rows, np.uint32),
-        np.array([1, 2, 3], np.uint8),
-        np.arange(3, dtype=np.int32),
-        np.arange(3),
-    )
-    snapshot = _MemorySnapshot(_Settings("u8", 1.0), (segment,))
-    with pytest.raises(IndexCorruptError, match=sentence):
-        device.search_many(snapshot, [quantise_query([0], [1], "u8")], 2, "cpu", uploads=Uploads())
-
-
-@with_torch
-def test_the_order_of_postings_is_checked_across_pieces(monkeypatch):
-    rng = np.random.default_rng(2)
-    index = VectorIndex.build(csr_array(rng.integers(0, 2, (40, 9)).astype(np.float32)))
-    segment = index._snapshot.segments[0]
-    for size in (1, 2, 7):
-        monkeypatch.setattr(module, "_PIECE", size)
-        module._check_postings(segment)
-        wrong = segment.posting_rows.copy()
-        start = int(segment.term_offsets[3])
-        wrong[[start, start + 1]] = wrong[[start + 1, start]]
-        with pytest.raises(IndexCorruptError):
-            module._check_postings(replace(segment, posting_rows=wrong))
+@pytest.mark.parametrize("part", ["sparse_postings", "list_entries", "dense_postings", "pair_starts"])
+def test_damaged_postings_are_refused_before_they_are_used(monkeypatch, part):
+    monkeypatch.setattr(layouts, "_DENSE_SHARE", 1)
+    weights = np.ones((40, 3), np.float32)
+    weights[:32, 1] = 0  # the second column is in one block of two, and has a list
+    segment = VectorIndex.build(csr_array(weights))._snapshot.segments[0]
+    assert segment.layout.term_dense.tolist() == [0, -1, 1]
+    array = getattr(segment.layout, part).copy()
+    array[: 1 if part == "list_entries" else -4] = np.iinfo(array.dtype).max
+    damaged = replace(segment, layout=replace(segment.layout, **{part: array}))
+    snapshot = _MemorySnapshot(_Settings("u8", 1.0), (damaged,))
+    query = quantise_query([0, 1, 2], [1, 1, 1], "u8")
+    with pytest.raises(IndexCorruptError, match="do not fit together"):
+        device.search_many(snapshot, [query], 2, "cpu", uploads=Uploads())
 
 
 # Sums

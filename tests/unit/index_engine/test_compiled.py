@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
+import pkgutil
 import subprocess
 import sys
 
 import pytest
 
 from lsr.errors import InputError
+from lsr.index import kernels
 from lsr.index.compiled import warmup
 
 # Uses one small kernel and says what was said and found.
@@ -17,15 +20,16 @@ PROBE = """
 import json, logging, sys
 import numpy as np
 from lsr.index import compiled
-from lsr.index.kernels.match import match_columns
+from lsr.index.kernels.layout import count_blocks
 said = []
 compiled.on_compile = said.append
-places = np.empty((2, 2), np.int64)
-columns = np.array([3, 5], np.int32)
-run = compiled.kernel(match_columns, "all")
-again = compiled.kernel(match_columns, "all")
+counts, blocks = np.zeros((2, 1), np.int64)
+indptr, terms, order = np.arange(3), np.zeros(2, np.int32), np.arange(2, dtype=np.int32)
+run = compiled.kernel(count_blocks, "all")
+again = compiled.kernel(count_blocks, "all")
+run(indptr, terms, order, counts, blocks)
 print(json.dumps({
-    "said": said, "shared": run(columns, columns, places[0], places[1]), "same": run is again,
+    "said": said, "counted": int(counts[0]), "same": run is again,
     "modules": [name for name in sys.modules if name.startswith(("scipy.linalg", "scipy.sparse"))],
 }))
 """
@@ -44,13 +48,19 @@ def kernel_files(cache):
     return [path for path in cache.rglob("*") if path.is_file()]
 
 
+def the_kernel(cache):
+    """The file of the kernel that `PROBE` uses."""
+    (path,) = cache.rglob("layout.count_blocks.all")
+    return path
+
+
 def test_the_first_process_compiles_and_the_next_one_loads(tmp_path):
     first, second = probe(tmp_path), probe(tmp_path)
     assert first["said"] == ["Compiling the search kernels (once per machine)."]
     assert second["said"] == []
-    assert first["shared"] == second["shared"] == 2
+    assert first["counted"] == second["counted"] == 2
     assert first["same"]
-    assert len(kernel_files(tmp_path)) == 1
+    assert the_kernel(tmp_path).is_file()
     assert second["modules"] == []  # loading machine code readies no compiler
 
 
@@ -58,18 +68,19 @@ def test_the_first_wait_is_the_only_one(tmp_path):
     """Building compiles what searching will need, so that a query never waits for the compiler."""
     script = """
 from lsr.index import compiled
-from lsr.index.kernels.invert import scatter_postings
-compiled.kernel(scatter_postings, "u8")
+from lsr.index.kernels.layout import fill_layout
+compiled.kernel(fill_layout, "u8")
 """
     probe(tmp_path, script)
-    names = sorted(path.name for path in kernel_files(tmp_path))
-    assert names == ["accumulate.search_segment.u8", "invert.scatter_postings.u8"]
+    names = {path.name for path in kernel_files(tmp_path)}
+    assert names >= {"layout.fill_layout.u8", "search.search_segment.u8", "topk.rank_hits.u8"}
+    assert {name.rpartition(".")[2] for name in names} == {"u8"}
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "empty", "folder"])
 def test_a_damaged_kernel_is_compiled_again_with_one_message(tmp_path, damage):
     probe(tmp_path)
-    (path,) = kernel_files(tmp_path)
+    path = the_kernel(tmp_path)
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 4
     if damage == "folder":
@@ -78,7 +89,7 @@ def test_a_damaged_kernel_is_compiled_again_with_one_message(tmp_path, damage):
     else:
         path.write_bytes({"cut": content[:-9], "flip": content, "empty": b""}[damage])
     again = probe(tmp_path)
-    assert again["shared"] == 2
+    assert again["counted"] == 2
     troubles = [message for message in again["said"] if "Compiling" not in message]
     assert len(troubles) == 1
     assert str(path) in troubles[0]
@@ -90,7 +101,7 @@ def test_a_cache_that_cannot_be_written_costs_one_message(tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("not a folder", encoding="utf-8")
     answer = probe(blocked)
-    assert answer["shared"] == 2
+    assert answer["counted"] == 2
     assert sum("LSR_CACHE_DIR" in message for message in answer["said"]) == 1
     assert len(answer["said"]) == 2
 
@@ -104,17 +115,28 @@ def test_without_a_listener_the_message_is_logged_once(tmp_path):
     assert len(result.stderr.splitlines()) == 1
 
 
+def every_kernel():
+    """The name of each kernel in each form, as the modules themselves list them."""
+    names = set()
+    for module in pkgutil.iter_modules(kernels.__path__):
+        found = importlib.import_module(f"{kernels.__name__}.{module.name}")
+        for function, forms in getattr(found, "SIGNATURES", {}).items():
+            names |= {f"{module.name}.{function}.{form}" for form in forms}
+    return names
+
+
 def test_warmup_fills_a_folder_once(tmp_path):
     first, second = warmup(tmp_path), warmup(tmp_path)
     assert first.loaded == second.compiled == 0
-    assert first.compiled == second.loaded == len(kernel_files(tmp_path)) == 7
+    assert first.compiled == second.loaded
+    assert {path.name for path in kernel_files(tmp_path)} == every_kernel()
     assert first.folder == second.folder
     assert probe(tmp_path)["said"] == []
 
 
 def test_a_warmed_folder_serves_when_only_readable(tmp_path):
     probe(tmp_path)
-    (path,) = kernel_files(tmp_path)
+    path = the_kernel(tmp_path)
     path.parent.chmod(0o555)
     try:
         assert probe(tmp_path)["said"] == []
@@ -134,16 +156,16 @@ def test_threads_compile_once_and_a_fork_in_between_compiles_too(tmp_path):
     script = """
 import os, threading
 from lsr.index import compiled
-from lsr.index.kernels.invert import scatter_postings
-from lsr.index.kernels.match import match_columns
+from lsr.index.kernels.layout import count_blocks
+from lsr.index.kernels.topk import rank_hits
 found = []
 def use():
-    found.append(compiled.kernel(match_columns, "all"))
+    found.append(compiled.kernel(count_blocks, "all"))
 threads = [threading.Thread(target=use) for _ in range(8)]
 for thread in threads: thread.start()
 child = os.fork()  # while a thread compiles
 if child == 0:
-    compiled.kernel(scatter_postings, "u8")
+    compiled.kernel(rank_hits, "u8")
     os._exit(0)
 for thread in threads: thread.join()
 assert len(found) == 8 and len(set(map(id, found))) == 1
