@@ -8,6 +8,7 @@ occur take room.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from lsr.errors import InputError
 from lsr.index.compiled import kernel
+from lsr.index.order import order_rows
 
 FORM_OF = {"uint8": "u8", "uint16": "u16", "float32": "f32"}
 """The kernels' name of each dtype of impacts."""
@@ -31,6 +33,9 @@ PADDING = 4
 """Zeros behind the postings (`kernels.blocks.PADDING`)."""
 MOST_ROWS = BLOCK << 16
 """Rows that one segment may have: blocks are numbered in 16 bits."""
+
+LEAST_BLOCKS = 4
+"""Rows of no more blocks than these lie as they came."""
 
 _MOST_DENSE = 2047
 """Dense terms of a segment: a block's postings of so many can be counted in 16 bits."""
@@ -180,14 +185,60 @@ def lay_out(
     Raises:
         InputError: The arrays do not fit together.
     """
-    if len(indices) != len(impacts) or len(indptr) == 0 or indptr[0] != 0 or indptr[-1] != len(indices):
-        raise InputError("The vectors are not a valid CSR matrix: its offsets do not fit its values.")
-    rows = len(indptr) - 1
+    indptr, impacts = _check(indptr, indices, impacts)
     terms, local = number_terms(indices)
     if order is None:
-        order = np.arange(rows, dtype=np.int32)
-    indptr = np.ascontiguousarray(indptr, np.int64)
-    return _fill(indptr, terms, local, np.ascontiguousarray(impacts), lexical, order)
+        order = np.arange(len(indptr) - 1, dtype=np.int32)
+    return _fill(indptr, terms, local, impacts, lexical, order)
+
+
+def arrange(
+    indptr: NDArray[np.int64],
+    indices: NDArray[np.int32],
+    impacts: NDArray[Any],
+    *,
+    lexical: NDArray[np.bool_] | None = None,
+    threads: int | None = None,
+) -> tuple[Layout, NDArray[np.int32]]:
+    """Lay rows out with alike ones side by side.
+
+    Args:
+        indptr, indices, impacts, lexical: As for `lay_out`.
+        threads: How many threads share the work; None takes the processors that this process may use. The
+            outcome does not depend on it.
+
+    Returns:
+        The layout, and the row that comes at each place, int32 [n].
+
+    Raises:
+        InputError: The arrays do not fit together.
+    """
+    indptr, impacts = _check(indptr, indices, impacts)
+    terms, local = number_terms(indices)
+    order = np.arange(len(indptr) - 1, dtype=np.int32)
+    if len(order) > LEAST_BLOCKS * BLOCK:
+        order = order_rows(
+            indptr, local, impacts, len(terms), block=BLOCK, threads=threads or usable_processors()
+        )
+    return _fill(indptr, terms, local, impacts, lexical, order), order
+
+
+def usable_processors() -> int:
+    """How many processors this process may use, at most 8."""
+    try:
+        found = len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS
+        found = os.cpu_count() or 1
+    return min(8, found)
+
+
+def _check(
+    indptr: NDArray[np.int64], indices: NDArray[np.int32], impacts: NDArray[Any]
+) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """The arrays as the kernels take them; InputError unless they fit together."""
+    if len(indices) != len(impacts) or len(indptr) == 0 or indptr[0] != 0 or indptr[-1] != len(indices):
+        raise InputError("The vectors are not a valid CSR matrix: its offsets do not fit its values.")
+    return np.ascontiguousarray(indptr, np.int64), np.ascontiguousarray(impacts)
 
 
 def _fill(

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from lsr.index.columns import ColumnBuffer
 from lsr.index.format import Section, joined
 from lsr.index.ids import id_sections
-from lsr.index.layout import KERNEL_ARRAYS, MOST_ROWS, Layout, joined_rows, lay_out
+from lsr.index.layout import KERNEL_ARRAYS, MOST_ROWS, Layout, arrange, joined_rows
 from lsr.index.search import calibrate_segment
 from lsr.index.settings import Settings
 from lsr.index.stored import StoredBuffer
@@ -32,13 +32,6 @@ class _LaidOut:
     row_document: NDArray[np.int32]
     document_sequence: NDArray[np.int64]
     calibration: None = None
-
-
-def choose_order(
-    indptr: NDArray[np.int64], columns: NDArray[np.int32], impacts: NDArray[Any]
-) -> NDArray[np.int32]:
-    """The order in which the rows of a segment lie: alike rows side by side, unless they are few."""
-    return np.arange(len(indptr) - 1, dtype=np.int32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +114,9 @@ class SegmentBuffer:
         self.rows += len(batch)
         self.clipped += rows.clipped
         self.nbytes += self._stored.nbytes + self.fields.nbytes - before
-        # What inverting will take is counted too: two copies of the postings, and numbers of terms.
+        # What laying out will take is counted too: the postings once more, numbers of terms, and the order's.
         self.nbytes += len(batch.indices) * (13 + 3 * rows.impacts.itemsize)
+        self.nbytes += 4 * min(len(batch.indices), 64 * len(batch)) + 40 * len(batch)
         self.nbytes += 160 * len(batch) + sum(map(len, rows.ids))
 
     def lay_out(self) -> None:
@@ -131,8 +125,7 @@ class SegmentBuffer:
         columns = np.concatenate([np.empty(0, np.int32), *self._indices])
         impacts = np.concatenate(self._impacts)
         lexical = np.concatenate(self._lexical) if self._lexical else None
-        self._order = choose_order(offsets, columns, impacts)
-        self._layout = lay_out(offsets, columns, impacts, lexical=lexical, order=self._order)
+        self._layout, self._order = arrange(offsets, columns, impacts, lexical=lexical)
         laid_out = _LaidOut("", self._layout, self._order, np.concatenate(self._sequences))
         measured = calibrate_segment(laid_out, self._settings.quantize)
         self._calibration = None if measured is None else measured.to_json()

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from lsr.errors import IndexBuildingError, InputError, QueryError
 from lsr.index.calibration import Calibration
-from lsr.index.layout import Layout, lay_out
+from lsr.index.layout import Layout, arrange
 from lsr.index.matrices import read_batches, read_matrix
 from lsr.index.memory import read_memory
 from lsr.index.quantise import (
@@ -30,7 +30,6 @@ from lsr.index.quantise import (
     step_from_weights,
 )
 from lsr.index.search import Mode, Ranking, Searchable, calibrate_segment, search_many
-from lsr.index.segment_writer import choose_order
 from lsr.index.uploads import Uploads
 from lsr.types import SparseBatch
 
@@ -274,8 +273,7 @@ def _invert_group(group: Sequence[SparseBatch], settings: _Settings, first: int,
         np.concatenate([batch.values for batch in group]), settings.quantize, settings.scale
     )
     columns = np.concatenate([batch.indices for batch in group])
-    order = choose_order(indptr, columns, impacts)
-    layout = lay_out(indptr, columns, impacts, order=order)
+    layout, order = arrange(indptr, columns, impacts)
     segment = _MemorySegment(name, layout, order, np.arange(first, first + len(order), dtype=np.int64))
     return replace(segment, calibration=calibrate_segment(segment, settings.quantize))
 
