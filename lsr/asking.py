@@ -24,7 +24,7 @@ from lsr.types import Explanation, Hit, Kind, TermContribution
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-    from lsr.index.search import Ranking
+    from lsr.index.search import Ranking, RowTerms
     from lsr.index.store import Settings, Snapshot
 
     Query: TypeAlias = str | Mapping[str, float] | csr_array
@@ -179,11 +179,8 @@ def match(snapshot: Snapshot, side: QuerySide, query: QuantisedQuery, id: str, s
     Raises:
         DocumentNotFoundError: The index holds no document of this id.
     """
-    from lsr.index.search import explain_row
-
     segment, document = locate(snapshot, id)
-    row = document  # one row a document until long documents are cut into passages
-    columns, weights, impacts, lexical = explain_row(snapshot, query, segment, row)
+    row, (columns, weights, impacts, lexical) = _best_row(snapshot, query, segment, document)
     surfaces = snapshot.surfaces(segment, row)
     terms = []
     for i, column in enumerate(columns.tolist()):
@@ -199,6 +196,20 @@ def match(snapshot: Snapshot, side: QuerySide, query: QuantisedQuery, id: str, s
     total = np.dot(weights.astype(np.float64), impacts.astype(np.float64))
     explanation = Explanation(id, float(total) * scale * query.step, tuple(terms[i] for i in order))
     return Matched(columns[order], explanation)
+
+
+def _best_row(snapshot: Snapshot, query: QuantisedQuery, segment: int, document: int) -> tuple[int, RowTerms]:
+    """The row that gives a document its score, the first of equal ones, and what it shares with the query."""
+    from lsr.index.search import explain_row
+
+    found = []
+    for row in snapshot.segments[segment].rows_of(document).tolist():
+        shared = explain_row(snapshot, query, segment, row)
+        found.append(
+            (-float(np.dot(shared[1].astype(np.float64), shared[2].astype(np.float64))), row, shared)
+        )
+    _, row, shared = min(found, key=lambda one: one[:2])
+    return row, shared
 
 
 def _kind(lexical: NDArray[np.bool_] | None, position: int) -> Kind | None:

@@ -183,9 +183,11 @@ def search_many(
         return list(pool.map(answer, queries))
 
 
-def explain_row(
-    snapshot: Snapshot, query: QuantisedQuery, segment: int, row: int
-) -> tuple[NDArray[np.int32], NDArray[Any], NDArray[Any], NDArray[np.bool_] | None]:
+RowTerms = tuple[NDArray[np.int32], NDArray[Any], NDArray[Any], NDArray[np.bool_] | None]
+"""Columns, a query's weights, a row's impacts, and which of them are words of its text."""
+
+
+def explain_row(snapshot: Snapshot, query: QuantisedQuery, segment: int, row: int) -> RowTerms:
     """The terms that a query shares with one row, from the row's postings.
 
     Returns:

@@ -193,6 +193,11 @@ class SegmentReader:
         places, impacts, lexical = match(self.layout, row, self.terms, file=self.name)
         return self.terms[places], impacts, lexical
 
+    def rows_of(self, document: int) -> NDArray[np.int64]:
+        """The rows of a document, ascending, int64."""
+        self._check_document(document)
+        return np.flatnonzero(self.row_document == document)
+
     def surfaces(self, row: int) -> dict[int, str]:
         """The words behind a row's open columns, as they stand in its text."""
         if self._surfaces is None:

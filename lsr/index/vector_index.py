@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from lsr.errors import IndexBuildingError, InputError, QueryError
 from lsr.index.calibration import Calibration
-from lsr.index.layout import Layout, arrange
+from lsr.index.layout import MOST_ROWS, Layout, arrange
 from lsr.index.matrices import read_batches, read_matrix
 from lsr.index.memory import read_memory
 from lsr.index.quantise import (
@@ -116,7 +116,7 @@ class VectorIndex:
         """
         check_quantize(quantize)
         budget = read_memory(memory)
-        batches = read_batches(vectors)
+        batches = _cut(read_batches(vectors))
         if scale is None and quantize != "f32":
             held = list(batches)
             scale = step_from_weights((batch.values for batch in held), quantize)
@@ -251,16 +251,26 @@ def _build_in_memory(batches: Iterator[SparseBatch], settings: _Settings) -> Vec
     return VectorIndex(_MemorySnapshot(settings, tuple(segments)), dimension)
 
 
-def _gather(batches: Iterator[SparseBatch]) -> Iterator[list[SparseBatch]]:
-    """Batches in groups of about `_SEGMENT_ENTRIES`."""
-    group: list[SparseBatch] = []
-    size = 0
+def _cut(batches: Iterable[SparseBatch]) -> Iterator[SparseBatch]:
+    """The same rows in batches that fit into one segment."""
     for batch in batches:
+        for first in range(0, max(1, len(batch)), MOST_ROWS):
+            indptr = batch.indptr[first : first + MOST_ROWS + 1]
+            part = slice(int(indptr[0]), int(indptr[-1]))
+            yield SparseBatch(indptr - indptr[0], batch.indices[part], batch.values[part], batch.dimension)
+
+
+def _gather(batches: Iterator[SparseBatch]) -> Iterator[list[SparseBatch]]:
+    """Batches in groups of about `_SEGMENT_ENTRIES`, and of no more rows than a segment takes."""
+    group: list[SparseBatch] = []
+    size = rows = 0
+    for batch in batches:
+        if group and (size >= _SEGMENT_ENTRIES or rows + len(batch) > MOST_ROWS):
+            yield group
+            group, size, rows = [], 0, 0
         group.append(batch)
         size += len(batch.values) + len(batch)
-        if size >= _SEGMENT_ENTRIES:
-            yield group
-            group, size = [], 0
+        rows += len(batch)
     if group:
         yield group
 
