@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lsr.errors import IndexVersionError
 from lsr.index.format import Container, check_offsets, columns_ascend, corrupt
-from lsr.index.layout import IMPACTS, Layout, lay_out
+from lsr.index.layout import IMPACTS, MOST_ROWS, Layout, lay_out
 
 _TYPES: dict[str, Any] = {"forward_offsets": np.int64, "forward_columns": np.int32}
 
@@ -28,7 +29,13 @@ def layout_of_format_1(container: Container, form: str, rows: int, dimension: in
 
     Raises:
         IndexCorruptError: Its forward vectors cannot be used.
+        IndexVersionError: It has more rows than blocks can number.
     """
+    if rows > MOST_ROWS:
+        raise IndexVersionError(
+            f"{container.name} of format 1 has {rows:,} rows, and this version takes {MOST_ROWS:,} of it: "
+            "build the index again."
+        )
     found = {}
     for name, dtype in {**_TYPES, "forward_impacts": IMPACTS[form]}.items():
         section = container.sections.get(name)

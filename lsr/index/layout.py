@@ -238,6 +238,9 @@ def _check(
     """The arrays as the kernels take them; InputError unless they fit together."""
     if len(indices) != len(impacts) or len(indptr) == 0 or indptr[0] != 0 or indptr[-1] != len(indices):
         raise InputError("The vectors are not a valid CSR matrix: its offsets do not fit its values.")
+    rows = len(indptr) - 1
+    if rows > MOST_ROWS:
+        raise InputError(f"{rows:,} rows are more than the {MOST_ROWS:,} of a segment; add them in parts.")
     return np.ascontiguousarray(indptr, np.int64), np.ascontiguousarray(impacts)
 
 

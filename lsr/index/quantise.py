@@ -30,9 +30,9 @@ IMPACT_TYPES: dict[str, type[np.generic]] = {"u8": np.uint8, "u16": np.uint16, "
 MOST_QUERY_TERMS: dict[str, int] = {
     "u8": (2**32 - 1) // 255**2,  # 66,051: the sum fits uint32
     "u16": 2**53 // 65_535**2,  # 2,097,216: the sum, held in uint64, is exact as a float64 score too
-    "f32": 2**31 - 1,
+    "f32": 2**22,  # the kernels keep a term's place in the query in 22 bits
 }
-"""How many terms a query may have before a sum could pass the range of its type."""
+"""How many terms a query may have before a sum could pass the range of its type, or a place its bits."""
 
 
 @dataclass(frozen=True, slots=True)
