@@ -35,7 +35,7 @@ def count_blocks(indptr: Array, local_terms: Array, order: Array, counts: Array,
         if row < 0 or row >= len(indptr) - 1:
             return -1
         start, end = indptr[row], indptr[row + 1]
-        if start < 0 or end > len(local_terms):
+        if start < 0 or end < start or end > len(local_terms):
             return -1
         for entry in range(start, end):
             term = local_terms[entry]
