@@ -27,10 +27,12 @@ DEFAULT_OVERLAP = 0.98
 
 FACTORS = (1.0, 0.97, 0.94, 0.91, 0.88, 0.85, 0.81, 0.77, 0.72, 0.66, 0.6, 0.5)
 DEPTHS = (10, 100)
-_ROWS = 48
-_MARGIN = 0.25
+_ROWS = 96
+_MARGIN = 0.4
 """By what part of what may be missed a search aims higher: few rows were asked."""
 _LONG, _SHORT = 40, 7
+_NOISE = 0.5
+"""Of the logarithm of a weight."""
 
 Answer = Callable[[QuantisedQuery, int, float], NDArray[np.int64]]
 """Query, k and factor to the rows that a search of the segment finds."""
@@ -164,23 +166,26 @@ def _sample(layout: Layout) -> Iterator[tuple[int, list[tuple[int, QuantisedQuer
         places, impacts, _ = match(layout, row, layout.terms)
         if len(places):
             vectors.append((row, layout.terms[places], impacts.astype(np.float64)))
-    yield _LONG, [(row, _strongest(layout, columns, impacts, _LONG)) for row, columns, impacts in vectors]
+    yield _LONG, [(row, _expanded(layout, rng, columns, impacts)) for row, columns, impacts in vectors]
     rich = [vector for vector in vectors if len(vector[1]) > _SHORT]
     yield _SHORT, [(row, _some(layout, rng, columns, impacts)) for row, columns, impacts in rich]
 
 
-def _strongest(
-    layout: Layout, columns: NDArray[np.int32], weights: NDArray[np.float64], count: int
+def _expanded(
+    layout: Layout, rng: np.random.Generator, columns: NDArray[np.int32], impacts: NDArray[np.float64]
 ) -> QuantisedQuery:
-    chosen = np.argsort(-weights, kind="stable")[:count]
-    return quantise_query(columns[chosen], weights[chosen], layout.form)
+    """Many of a row's stronger terms with weights like its own: a query is never quite what a document is."""
+    strong = np.argsort(-impacts, kind="stable")[: 2 * _LONG]
+    chosen = rng.choice(strong, min(_LONG, len(strong)), replace=False)
+    weights = impacts[chosen] * np.exp(_NOISE * rng.standard_normal(len(chosen)))
+    return quantise_query(columns[chosen], weights, layout.form)
 
 
 def _some(
     layout: Layout, rng: np.random.Generator, columns: NDArray[np.int32], impacts: NDArray[np.float64]
 ) -> QuantisedQuery:
     """A few of a row's stronger terms with the weights of their rarity, as in a query without a model."""
-    strong = np.argsort(-impacts, kind="stable")[: 5 * _SHORT]
+    strong = np.argsort(-impacts, kind="stable")[: 10 * _SHORT]
     chosen = rng.choice(strong, _SHORT, replace=False)
     places = np.searchsorted(layout.terms, columns[chosen])
     frequencies = np.maximum(1, layout.term_lexical_df[places])
