@@ -7,9 +7,7 @@ Either way `lsr.index.search` does the work.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from itertools import chain
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -17,55 +15,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lsr.errors import IndexBuildingError, InputError, QueryError
-from lsr.index.calibration import Calibration
-from lsr.index.layout import MOST_ROWS, Layout, arrange
+from lsr.errors import InputError, QueryError
 from lsr.index.matrices import read_batches, read_matrix
 from lsr.index.memory import read_memory
 from lsr.index.quantise import (
     QuantisedQuery,
     check_quantize,
-    quantise,
     quantise_query,
     step_from_weights,
 )
-from lsr.index.search import Mode, Ranking, Searchable, calibrate_segment, search_many
+from lsr.index.search import Mode, Ranking, Searchable, search_many
 from lsr.index.uploads import Uploads
-from lsr.types import SparseBatch
+from lsr.index.vector_build import VectorSettings, build_in_memory, build_on_disk, cut_batches
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-    from lsr.index.store import Settings, Store
-
-_SEGMENT_ENTRIES = 1 << 24
-"""Entries that are gathered into one segment in memory: small batches do not become small segments."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Settings:
-    quantize: str
-    scale: float | None
-
-
-@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
-class _MemorySegment:
-    """The part of a segment that a search reads, never written to a file; equal to itself alone."""
-
-    name: str
-    layout: Layout
-    row_document: NDArray[np.int32]
-    document_sequence: NDArray[np.int64]
-    calibration: Calibration | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _MemorySnapshot:
-    settings: _Settings
-    segments: tuple[_MemorySegment, ...]
-
-    def allowed(self, segment: int, /) -> None:
-        """Nothing is ever deleted."""
+    from lsr.index.store import Store
 
 
 class VectorIndex:
@@ -116,15 +82,16 @@ class VectorIndex:
         """
         check_quantize(quantize)
         budget = read_memory(memory)
-        batches = _cut(read_batches(vectors))
+        batches = cut_batches(read_batches(vectors))
         if scale is None and quantize != "f32":
             held = list(batches)
             scale = step_from_weights((batch.values for batch in held), quantize)
             batches = iter(held)
-        settings = _Settings(quantize, None if quantize == "f32" else scale)
+        settings = VectorSettings(quantize, None if quantize == "f32" else scale)
         if path is None:
-            return _build_in_memory(batches, settings)
-        return _build_on_disk(batches, settings, Path(path), budget)
+            return cls(*build_in_memory(batches, settings))
+        store = build_on_disk(batches, settings, Path(path), budget)
+        return cls(store.snapshot, store.settings.dimension or 0, store)
 
     @classmethod
     def open(cls, path: str | Path, *, verify: bool = False) -> VectorIndex:
@@ -238,87 +205,3 @@ class VectorIndex:
             quantise_query(batch.indices[start:end], batch.values[start:end], quantize)
             for start, end in zip(batch.indptr[:-1], batch.indptr[1:], strict=True)
         ]
-
-
-def _build_in_memory(batches: Iterator[SparseBatch], settings: _Settings) -> VectorIndex:
-    segments: list[_MemorySegment] = []
-    dimension = first = 0
-    for group in _gather(batches):
-        dimension = group[0].dimension
-        segment = _invert_group(group, settings, first, f"segment {len(segments)} in memory")
-        segments.append(segment)
-        first += len(segment.row_document)
-    return VectorIndex(_MemorySnapshot(settings, tuple(segments)), dimension)
-
-
-def _cut(batches: Iterable[SparseBatch]) -> Iterator[SparseBatch]:
-    """The same rows in batches that fit into one segment."""
-    for batch in batches:
-        for first in range(0, max(1, len(batch)), MOST_ROWS):
-            indptr = batch.indptr[first : first + MOST_ROWS + 1]
-            part = slice(int(indptr[0]), int(indptr[-1]))
-            yield SparseBatch(indptr - indptr[0], batch.indices[part], batch.values[part], batch.dimension)
-
-
-def _gather(batches: Iterator[SparseBatch]) -> Iterator[list[SparseBatch]]:
-    """Batches in groups of about `_SEGMENT_ENTRIES`, and of no more rows than a segment takes."""
-    group: list[SparseBatch] = []
-    size = rows = 0
-    for batch in batches:
-        if group and (size >= _SEGMENT_ENTRIES or rows + len(batch) > MOST_ROWS):
-            yield group
-            group, size, rows = [], 0, 0
-        group.append(batch)
-        size += len(batch.values) + len(batch)
-        rows += len(batch)
-    if group:
-        yield group
-
-
-def _invert_group(group: Sequence[SparseBatch], settings: _Settings, first: int, name: str) -> _MemorySegment:
-    starts = np.cumsum([0, *(len(batch.values) for batch in group)])
-    offsets = [batch.indptr[:-1] + start for batch, start in zip(group, starts, strict=False)]
-    indptr = np.concatenate([*offsets, starts[-1:]]).astype(np.int64)
-    impacts, _ = quantise(
-        np.concatenate([batch.values for batch in group]), settings.quantize, settings.scale
-    )
-    columns = np.concatenate([batch.indices for batch in group])
-    layout, order = arrange(indptr, columns, impacts)
-    segment = _MemorySegment(name, layout, order, np.arange(first, first + len(order), dtype=np.int64))
-    return replace(segment, calibration=calibrate_segment(segment, settings.quantize))
-
-
-def _build_on_disk(
-    batches: Iterator[SparseBatch], settings: _Settings, path: Path, memory: int | None
-) -> VectorIndex:
-    """Write a store of kind "vectors" in one commit; a failure leaves nothing behind."""
-    from lsr.index.store import Settings
-
-    first = next(batches)
-    plan = Settings("vectors", settings.quantize, settings.scale, first.dimension, memory=memory)
-    store = _begin_build(path, plan)
-    try:
-        with store.writing() as writer:
-            for batch in chain([first], batches):
-                writer.add_rows(batch, [], [], [], [])  # an index of vectors keeps the vectors alone
-            writer.finish_build()
-    except BaseException:
-        with store.writing() as writer:
-            writer.abandon_build()
-        store.close()
-        raise
-    return VectorIndex(store.snapshot, first.dimension, store)
-
-
-def _begin_build(path: Path, plan: Settings) -> Store:
-    """A new build; what a killed build of vectors left is of no use to anyone and gives way."""
-    from lsr.index.store import Store
-
-    try:
-        return Store.begin_build(path, plan, query_side=None, overwrite=False)
-    except IndexBuildingError:
-        left = Store.resume_build(path)
-        if left is None or left.settings.kind != "vectors":
-            raise
-        left.close()
-        return Store.begin_build(path, plan, query_side=None, overwrite=True)

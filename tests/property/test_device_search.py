@@ -14,7 +14,7 @@ from index_samples import brute_force
 from scipy.sparse import csr_array
 
 from lsr.errors import IndexCorruptError, IndexVersionError
-from lsr.index import device, vector_index
+from lsr.index import device, vector_build
 from lsr.index.device import Budget, search_many
 from lsr.index.matrices import read_matrix
 from lsr.index.quantise import IMPACT_TYPES, QuantisedQuery, quantise_query
@@ -54,12 +54,12 @@ def build(rng, matrix, form):
     """An index in memory with a segment for each of some batches, a few of them without rows."""
     rows = matrix.shape[0]
     cuts = np.sort(rng.integers(0, rows + 1, rng.integers(0, 4)))
-    before, vector_index._SEGMENT_ENTRIES = vector_index._SEGMENT_ENTRIES, 0
+    before, vector_build._SEGMENT_ENTRIES = vector_build._SEGMENT_ENTRIES, 0
     try:
         batches = [matrix[a:b] for a, b in zip([0, *cuts], [*cuts, rows], strict=True)]
         return VectorIndex.build(batches, quantize=form)
     finally:
-        vector_index._SEGMENT_ENTRIES = before
+        vector_build._SEGMENT_ENTRIES = before
 
 
 def assert_same(snapshot, queries, k, *, allowed=None, budget=None):

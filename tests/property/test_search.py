@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from index_samples import brute_force
 from scipy.sparse import csr_array, vstack
 
-from lsr.index import vector_index
+from lsr.index import vector_build
 from lsr.index.layout import lay_out
 from lsr.index.quantise import quantise, quantise_query
 from lsr.index.search import explain_row, search
@@ -40,11 +40,11 @@ def random_cuts(rng, rows):
 
 def build(matrix, cuts, **options):
     """An index in memory with one segment for each batch."""
-    before, vector_index._SEGMENT_ENTRIES = vector_index._SEGMENT_ENTRIES, 0
+    before, vector_build._SEGMENT_ENTRIES = vector_build._SEGMENT_ENTRIES, 0
     try:
         return VectorIndex.build([matrix[a:b] for a, b in cuts], **options)
     finally:
-        vector_index._SEGMENT_ENTRIES = before
+        vector_build._SEGMENT_ENTRIES = before
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -15,14 +15,15 @@ from scipy.sparse import csr_array
 
 import lsr
 from lsr.errors import IndexCorruptError, InputError, MissingExtraError, QueryError
-from lsr.index import device, device_scoring, vector_index
+from lsr.index import device, device_scoring, vector_build
 from lsr.index import layout as layouts
 from lsr.index import uploads as module
 from lsr.index.quantise import quantise_query
 from lsr.index.search import search_many as search_engine
 from lsr.index.store import Store
 from lsr.index.uploads import Uploads
-from lsr.index.vector_index import VectorIndex, _MemorySnapshot, _Settings
+from lsr.index.vector_build import MemorySnapshot, VectorSettings
+from lsr.index.vector_index import VectorIndex
 
 VECTORS = csr_array(np.array([[0, 2, 0], [1, 0, 0], [0, 0, 0], [3, 1, 0]], np.float32))
 QUERIES = csr_array(np.array([[1, 1, 0], [0, 0, 0], [0, 0, 4]], np.float32))
@@ -152,7 +153,7 @@ def test_a_refresh_keeps_what_is_still_there_and_lets_go_of_the_rest(tmp_path):
 
 @with_torch
 def test_little_memory_is_shared_by_segments_in_turn(monkeypatch):
-    monkeypatch.setattr(vector_index, "_SEGMENT_ENTRIES", 0)
+    monkeypatch.setattr(vector_build, "_SEGMENT_ENTRIES", 0)
     rng = np.random.default_rng(1)
     rows, queries = (csr_array(rng.integers(0, 3, (count, 6)).astype(np.float32)) for count in (12, 9))
     index = VectorIndex.build([rows[first : first + 3] for first in range(0, 12, 3)])
@@ -179,7 +180,7 @@ def test_damaged_postings_are_refused_before_they_are_used(monkeypatch, part):
     array = getattr(segment.layout, part).copy()
     array[: 1 if part == "list_entries" else -4] = np.iinfo(array.dtype).max
     damaged = replace(segment, layout=replace(segment.layout, **{part: array}))
-    snapshot = _MemorySnapshot(_Settings("u8", 1.0), (damaged,))
+    snapshot = MemorySnapshot(VectorSettings("u8", 1.0), (damaged,))
     query = quantise_query([0, 1, 2], [1, 1, 1], "u8")
     with pytest.raises(IndexCorruptError, match="do not fit together"):
         device.search_many(snapshot, [query], 2, "cpu", uploads=Uploads())
