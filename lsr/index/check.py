@@ -18,6 +18,7 @@ import numpy as np
 from lsr.errors import IndexCorruptError, LsrError
 from lsr.index.catalog import check_pages
 from lsr.index.catalog_rows import BuildRow, CatalogState, bitmap
+from lsr.index.compressed import CompressedLayout, compress
 from lsr.index.folder import missing_file, read_index
 from lsr.index.format import CATALOG_NAME, FileRecord, corrupt
 from lsr.index.ids import hash_ids
@@ -251,7 +252,10 @@ def _is_laid_out(layout: Layout, postings: Postings) -> bool:
         postings.impacts[order],
         lexical=None if lexical is None else lexical[order],
     )
-    names = (*KERNEL_ARRAYS, "term_lexical_df", "sparse_lexical", "dense_lexical")
+    names = [*KERNEL_ARRAYS, "term_lexical_df", "sparse_lexical", "dense_lexical"]
+    if isinstance(layout, CompressedLayout):
+        again = compress(again)
+        names += ["list_starts", "list_codes", "list_impacts"]
     return again.bound_step == layout.bound_step and all(
         np.array_equal(getattr(again, name), getattr(layout, name)) for name in names
     )

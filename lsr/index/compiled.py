@@ -103,7 +103,7 @@ def warmup(cache_dir: str | Path | None = None) -> WarmUp:
 
 
 def _all_kernels() -> list[tuple[Callable[..., Any], str]]:
-    from lsr.index.kernels import expand, layout, order, search, topk
+    from lsr.index.kernels import compressed, expand, layout, order, search, topk
 
     functions = (
         search.search_segment,
@@ -114,6 +114,12 @@ def _all_kernels() -> list[tuple[Callable[..., Any], str]]:
         order.split_rows,
         expand.expand_postings,
         expand.match_row,
+        compressed.code_lists,
+        compressed.read_lists,
+        compressed.count_dense,
+        compressed.demote_dense,
+        compressed.write_numbers,
+        compressed.read_numbers,
     )
     return [(function, form) for function in functions for form in _signatures(function)]
 

@@ -109,6 +109,21 @@ class Layout:
         """The arrays that every kernel takes, in its order."""
         return tuple(getattr(self, name) for name in KERNEL_ARRAYS)
 
+    def arrays_for(
+        self, columns: NDArray[np.int32], starts: NDArray[np.int64] | None = None
+    ) -> tuple[NDArray[Any], ...]:
+        """The arrays that a search takes: at least all that is of its columns.
+
+        Args:
+            columns: int32, of each query ascending.
+            starts: int64 [q + 1], where each query's columns begin and end; None for one query.
+        """
+        return self.arrays
+
+    def only(self, columns: NDArray[np.int32]) -> Layout:
+        """A layout that holds at least all that is of some columns, int32 ascending."""
+        return self
+
     @property
     def blocks(self) -> int:
         """Number of blocks."""
@@ -391,6 +406,7 @@ def match(
 
     held, places = np.empty((2, len(columns)), np.int64)
     impacts = np.empty(len(columns), IMPACTS[layout.form])
+    layout = layout.only(columns)
     run = kernel(match_row, layout.form)
     made = run(*layout.arrays, layout.rows, row, columns, held, impacts, places)
     if made < 0:

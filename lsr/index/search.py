@@ -305,7 +305,7 @@ def _search_one(
 ) -> int:
     from lsr.index.kernels.search import MORE_ROOM
 
-    fixed = (*segment.layout.arrays, segment.row_document, segment.document_sequence, *asked)
+    fixed = (*segment.layout.arrays_for(asked[2]), segment.row_document, segment.document_sequence, *asked)
     found = run(*fixed, *own.arrays(form), *heap, filled, own.statistics)
     if found == MORE_ROOM:
         own.fit(0, 0, int(own.statistics[0]))

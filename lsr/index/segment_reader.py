@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from lsr.index.calibration import read_calibration
 from lsr.index.columns import Column, read_column
+from lsr.index.compressed import COMPRESSED, NOT_COMPRESSED, check_codec, read_compressed
 from lsr.index.format import (
     CHECKSUM_LIMIT,
     Container,
@@ -25,7 +26,7 @@ from lsr.index.format import (
 )
 from lsr.index.format_1 import layout_of_format_1
 from lsr.index.ids import IdTable
-from lsr.index.layout import BLOCK, KERNEL_ARRAYS, MOST_ROWS, PADDING, Layout, match
+from lsr.index.layout import BLOCK, IMPACTS, KERNEL_ARRAYS, MOST_ROWS, PADDING, Layout, match
 from lsr.index.mapping import file_bytes
 from lsr.index.settings import Settings
 from lsr.index.stored import StoredDocuments
@@ -95,7 +96,7 @@ class SegmentReader:
             raise corrupt(record.name, "its calibration cannot be read") from None
         rows, documents, self.clipped = _read_metadata(container, settings)
         self.rows, self.documents = rows, documents
-        sections = _check_sections(container, settings)
+        sections = _check_sections(container, settings, compressed=check_codec(container))
         if container.version == 1:
             self.layout = layout_of_format_1(container, settings.quantize, rows, self._dimension)
         else:
@@ -257,26 +258,40 @@ def read_layout(
     step = container.metadata.get("bound_step")
     if isinstance(step, bool) or not isinstance(step, int | float) or not 0 < step < np.inf:
         raise corrupt(container.name, "the step of its bounds cannot be read")
-    arrays: dict[str, Any] = {name: sections[name] for name in KERNEL_ARRAYS}
-    flags: dict[str, Any] = {name: sections.get(name) for name in ("sparse_lexical", "dense_lexical")}
-    layout = Layout(form, rows, float(step), term_lexical_df=sections["term_lexical_df"], **arrays, **flags)
-    _check_lists(layout, container.name, dimension)
+    if rows > MOST_ROWS:
+        raise corrupt(container.name, "it has more rows than a segment takes")
+    if check_codec(container):
+        layout: Layout = read_compressed(container, sections, form, rows, float(step))
+        listed = layout.postings - len(layout.dense_postings) + PADDING
+    else:
+        arrays: dict[str, Any] = {name: sections[name] for name in (*KERNEL_ARRAYS, "term_lexical_df")}
+        flags: dict[str, Any] = {name: sections.get(name) for name in ("sparse_lexical", "dense_lexical")}
+        layout = Layout(form, rows, float(step), **arrays, **flags)
+        listed = _check_lists(layout, container.name)
+    _check_terms(layout, listed, container.name, dimension)
     _check_blocks(layout, container.name)
     return layout
 
 
-def _check_lists(layout: Layout, file: str, dimension: int) -> None:
+def _check_lists(layout: Layout, file: str) -> int:
+    """How many postings have lists."""
     terms, postings = layout.terms, len(layout.sparse_postings) - PADDING
     lengths = (
         len(terms) == len(layout.term_dense) == len(layout.term_lexical_df)
         and len(layout.list_offsets) == len(layout.list_postings) == len(terms) + 1
         and postings >= 0
-        and _flags_fit(layout.sparse_lexical, postings)
     )
-    if not lengths or layout.rows > MOST_ROWS:
+    if not lengths:
         raise corrupt(file, "its lists and postings differ in length")
     check_offsets(layout.list_offsets, len(layout.list_entries), file, "offsets of lists")
     check_offsets(layout.list_postings, postings, file, "offsets of postings")
+    return postings
+
+
+def _check_terms(layout: Layout, listed: int, file: str, dimension: int) -> None:
+    terms = layout.terms
+    if not _flags_fit(layout.sparse_lexical, listed):
+        raise corrupt(file, "its lists and flags of words differ in length")
     if len(terms) and (terms[0] < 0 or terms[-1] >= dimension or not bool((terms[1:] > terms[:-1]).all())):
         raise corrupt(file, "its terms are not in order")
 
@@ -322,13 +337,19 @@ def _read_metadata(container: Container, settings: Settings) -> tuple[int, int, 
     return int(rows or 0), int(documents or 0), int(clipped or 0)
 
 
-def _check_sections(container: Container, settings: Settings) -> Mapping[str, NDArray[Any]]:
+def _check_sections(
+    container: Container, settings: Settings, *, compressed: bool
+) -> Mapping[str, NDArray[Any]]:
     """The sections, each that must be there present and of its type."""
     sections = container.sections
     wanted = dict(_FIXED)
     if container.version > 1:
-        wanted |= dict(_LAYOUT)
-        wanted["sparse_postings"] = wanted["dense_postings"] = _POSTINGS[settings.quantize]
+        postings = _POSTINGS[settings.quantize]
+        wanted |= {**_LAYOUT, "sparse_postings": postings, "dense_postings": postings}
+    if compressed:
+        impacts = np.dtype(IMPACTS[settings.quantize]).newbyteorder("<").str
+        wanted = {name: dtype for name, dtype in wanted.items() if name not in NOT_COMPRESSED}
+        wanted |= {**COMPRESSED, "list_impacts": impacts}
     surfaces = "surface_offsets" in sections
     for name, dtype in wanted.items():
         if name not in sections:

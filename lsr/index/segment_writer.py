@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lsr.index.columns import ColumnBuffer
+from lsr.index.compressed import CODEC, CompressedLayout, compress, compressed_sections
 from lsr.index.format import Section, joined
 from lsr.index.ids import id_sections
 from lsr.index.layout import KERNEL_ARRAYS, MOST_ROWS, Layout, arrange, joined_rows
@@ -129,6 +130,8 @@ class SegmentBuffer:
         laid_out = _LaidOut("", self._layout, self._order, np.concatenate(self._sequences))
         measured = calibrate_segment(laid_out, self._settings.quantize)
         self._calibration = None if measured is None else measured.to_json()
+        if self._settings.compress:
+            self._layout = compress(self._layout)
 
     def metadata(self) -> dict[str, Any]:
         """What the file says about itself."""
@@ -142,6 +145,7 @@ class SegmentBuffer:
             "clipped": self.clipped,
             "bound_step": self._laid_out().bound_step,
             "calibration": self._calibration,
+            **({"codec": CODEC} if self._settings.compress else {}),
         }
 
     def sections(self) -> list[Section]:
@@ -167,6 +171,8 @@ class SegmentBuffer:
 
 def layout_sections(layout: Layout) -> list[Section]:
     """The sections that hold a layout."""
+    if isinstance(layout, CompressedLayout):
+        return compressed_sections(layout)
     found: list[Section] = [(name, getattr(layout, name)) for name in KERNEL_ARRAYS]
     found.append(("term_lexical_df", layout.term_lexical_df))
     if layout.sparse_lexical is not None and layout.dense_lexical is not None:

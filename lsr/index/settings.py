@@ -31,6 +31,7 @@ class Settings:
         long_documents: What is done with documents longer than the encoder reads.
         memory: Bytes that unwritten documents may take; None for the usual amount.
         max_length: Word pieces that the encoder reads; None for its own limit.
+        compress: Write segments that take less room and a little more time to search.
     """
 
     kind: Literal["documents", "vectors"]
@@ -44,6 +45,7 @@ class Settings:
     long_documents: str = "truncate"
     memory: int | None = None
     max_length: int | None = None
+    compress: bool = False
 
     def check(self) -> None:
         """Raise InputError unless an index can be made with these."""
@@ -103,5 +105,7 @@ def _check_types(settings: Settings) -> None:
     for name in ("encoder_name", "encoder_fingerprint", "query_weights"):
         if not isinstance(getattr(settings, name), str | None):
             raise ValueError(f"{name} is no text")
+    if not isinstance(settings.compress, bool):
+        raise ValueError("compress is neither true nor false")
     if not isinstance(settings.fields, dict):
         raise ValueError("the fields are no object")

@@ -1,0 +1,505 @@
+"""Compressed lists of postings: written from the block layout, and back to it for the terms of a query.
+
+A list of c postings is c bits, then c bytes, then more bytes. Byte i is the low byte of gap i, the distance
+from the row before (the first: from row -1), so that no gap is 0. Bit i says that the gap is 256 or more: its
+next byte is then taken from the bytes at the end, in turn. If that byte is 0, the two behind it follow
+instead. So the place of what is read next depends on a bit, not on what was read (as in Stream VByte: Lemire,
+Kurz and Rupp 2018), and one byte is enough for most gaps. The impacts lie in an array of their own. Blocks,
+bounds and counts are not kept: they are found again while a list is read.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import types
+from numba.extending import overload, register_jitable
+from numpy.typing import NDArray
+
+from lsr.index.kernels.blocks import (
+    BLOCK,
+    BLOCK_BITS,
+    IMPACT,
+    PADDING,
+    POSTING,
+    count_ones,
+    given,
+    kept,
+    pack_posting,
+    posting_row,
+    unpack_impact,
+)
+from lsr.index.kernels.terms import first_not_below
+
+Array = NDArray[Any]
+
+BAD_CODES = -1
+"""A list does not hold the rows that it should."""
+MORE_ROOM = -2
+"""The arrays to fill are too small; `needed` says how many postings they must hold."""
+
+
+def code_lists(
+    list_offsets: Array,
+    list_postings: Array,
+    list_entries: Array,
+    sparse_postings: Array,
+    starts: Array,
+    codes: Array,
+    impacts: Array,
+) -> int:
+    """Write the lists of a layout as gaps and impacts.
+
+    Args:
+        list_offsets, list_postings, list_entries, sparse_postings: The layout's (`blocks`).
+        starts: int64 [T + 1], filled: where the codes of each term's list begin.
+        codes: uint8, zeros, filled; empty: only `starts` is.
+        impacts: uint8, uint16 or float32 [postings], filled; empty if `codes` is.
+
+    Returns:
+        How many bytes the codes take, or BAD_CODES where a row comes twice in a list.
+    """
+    at, writes = 0, len(codes) > 0
+    for term in range(len(starts) - 1):
+        starts[term] = at
+        position, end = list_postings[term], list_postings[term + 1]
+        low = at + ((end - position + 7) >> 3)
+        high = low + end - position
+        previous, place = -1, 0
+        for entry in range(list_offsets[term], list_offsets[term + 1]):
+            first = np.int64(list_entries[entry] >> np.uint32(16)) * BLOCK
+            for _ in range(np.int64(list_entries[entry] & np.uint32(255))):
+                if position >= end:
+                    return BAD_CODES
+                row = first + posting_row(sparse_postings[position])
+                gap = row - previous
+                if gap < 1:
+                    return BAD_CODES
+                if writes:
+                    _put_gap(gap, at, low, place, high, codes)
+                    impacts[position] = unpack_impact(sparse_postings[position])
+                high += (gap >= 1 << 8) + 2 * (gap >= 1 << 16)
+                previous = row
+                place += 1
+                position += 1
+        if position != end:
+            return BAD_CODES
+        at = high
+    starts[len(starts) - 1] = at
+    return at
+
+
+@register_jitable
+def _put_gap(gap: int, control: int, low: int, place: int, high: int, codes: Array) -> None:
+    codes[low + place] = gap & 255
+    if gap < 1 << 8:
+        return
+    codes[control + (place >> 3)] |= np.uint8(1 << (place & 7))
+    if gap < 1 << 16:
+        codes[high] = gap >> 8
+    else:
+        codes[high + 1] = (gap >> 8) & 255
+        codes[high + 2] = gap >> 16
+
+
+def read_lists(
+    terms: Array,
+    term_dense: Array,
+    list_postings: Array,
+    list_starts: Array,
+    list_codes: Array,
+    list_impacts: Array,
+    rows: int,
+    bound_step: float,
+    columns: Array,
+    found: Array,
+    found_dense: Array,
+    offsets: Array,
+    postings: Array,
+    entries: Array,
+    packed: Array,
+    needed: Array,
+) -> int:
+    """Read the lists of some columns into a small block layout: all that is there of them, and nothing else.
+
+    Args:
+        terms, term_dense: int32 [T].
+        list_postings, list_starts: int64 [T + 1], where each term's impacts and codes begin.
+        list_codes: uint8, with `PADDING` zeros at its end.
+        list_impacts: uint8, uint16 or float32.
+        rows: Number of rows.
+        bound_step: What one step of a bound is worth in impacts.
+        columns: int32 [q], ascending.
+        found, found_dense: int32 [q], filled: the columns that occur, and their dense numbers or -1.
+        offsets, postings: int64 [q + 1], filled: where their entries and postings begin.
+        entries: uint32, filled.
+        packed: The packed postings, filled; longer by `PADDING`.
+        needed: int64 [1], filled: how many postings all lists hold.
+
+    Returns:
+        How many of the columns occur, BAD_CODES or MORE_ROOM.
+    """
+    known = min(len(terms), len(term_dense), len(list_postings) - 1, len(list_starts) - 1)
+    if len(found) < len(columns) or len(found_dense) < len(columns):
+        return BAD_CODES
+    if len(offsets) <= len(columns) or len(postings) <= len(columns):
+        return BAD_CODES
+    made, place, total = 0, 0, 0
+    for slot in range(len(columns)):
+        place = first_not_below(terms, columns[slot], place, known)
+        if place >= known:
+            break
+        if terms[place] != columns[slot]:
+            continue
+        found[made] = place
+        found_dense[made] = term_dense[place]
+        if term_dense[place] < 0:
+            first, last = list_postings[place], list_postings[place + 1]
+            if first < 0 or last < first or last > len(list_impacts):
+                return BAD_CODES
+            start, end = list_starts[place], list_starts[place + 1]
+            if start < 0 or end < start or end > len(list_codes) - PADDING:
+                return BAD_CODES
+            total += last - first
+        made += 1
+    needed[0] = total
+    if total > len(entries) or total > len(packed) - PADDING:
+        return MORE_ROOM
+    at, position = 0, 0
+    for index in range(made):
+        place = np.int64(found[index])
+        found[index] = terms[place]
+        offsets[index], postings[index] = at, position
+        if found_dense[index] >= 0:
+            continue
+        first, last = list_postings[place], list_postings[place + 1]
+        at = _read_list(
+            list_starts[place],
+            list_starts[place + 1],
+            first,
+            last - first,
+            list_codes,
+            list_impacts,
+            rows,
+            bound_step,
+            at,
+            entries,
+            position,
+            packed,
+        )
+        if at < 0:
+            return BAD_CODES
+        position += last - first
+    offsets[made], postings[made] = at, position
+    return made
+
+
+@register_jitable
+def _read_list(
+    start: int,
+    end: int,
+    first: int,
+    count: int,
+    codes: Array,
+    impacts: Array,
+    rows: int,
+    bound_step: float,
+    at: int,
+    entries: Array,
+    position: int,
+    packed: Array,
+) -> int:
+    """Read one list; returns the place behind its last entry, or BAD_CODES."""
+    low = start + ((count + 7) >> 3)
+    high = low + count
+    longer = 0
+    for place in range(start, min(low, end)):
+        longer += count_ones(np.uint64(codes[place]))
+    spare = end - high - longer  # bytes of the gaps of 65,536 and more
+    if spare < 0:
+        return BAD_CODES
+    row, block, last, held, best = -1, -1, at - 1, np.uint32(0), np.uint32(0)
+    for place in range(count):
+        more = np.int64((codes[start + (place >> 3)] >> np.uint8(place & 7)) & np.uint8(1))
+        upper = np.int64(codes[high])  # what it is without a longer gap is not used
+        gap = np.int64(codes[low + place]) | ((upper * more) << 8)
+        if more > upper:
+            spare -= 2
+            if spare < 0:
+                return BAD_CODES
+            gap |= (np.int64(codes[high + 1]) << 8) | (np.int64(codes[high + 2]) << 16)
+            high += 2
+        if gap == 0:
+            return BAD_CODES
+        high += more
+        row += gap
+        impact = impacts[first + place]
+        bound = bound_of(impact, bound_step)
+        now = row >> BLOCK_BITS
+        fresh = now != block
+        last += np.int64(fresh)
+        held = np.uint32(1) if fresh else held + np.uint32(1)
+        best = bound if fresh or bound > best else best
+        entries[last] = (np.uint32(now) << np.uint32(16)) | (best << np.uint32(8)) | held
+        packed[position + place] = pack_posting(row & (BLOCK - 1), impact)
+        block = now
+    return last + 1 if row < rows and high == end else BAD_CODES
+
+
+def bound_of(impact: Any, bound_step: float) -> Any:
+    """The bound of an impact, as `kernels.layout` gives it; of a uint8 for a step of 1."""
+    steps = int(impact) if impact.dtype == np.uint8 else np.ceil(np.float64(impact) / bound_step)
+    return np.uint32(min(255, max(1, steps)))
+
+
+@overload(bound_of, inline="always")
+def _bound_of(impact: Any, bound_step: Any) -> Any:
+    def whole(impact: Any, bound_step: Any) -> Any:
+        return np.uint32(impact) if impact > 0 else np.uint32(1)
+
+    def divided(impact: Any, bound_step: Any) -> Any:
+        return np.uint32(min(255.0, max(1.0, np.ceil(np.float64(impact) / bound_step))))
+
+    return whole if impact == types.uint8 else divided
+
+
+def count_dense(
+    blocks: int,
+    block_bits: Array,
+    block_pairs: Array,
+    pair_starts: Array,
+    blocks_of: Array,
+    counts: Array,
+) -> int:
+    """Count the blocks and the postings of each dense term; returns 0, or BAD_CODES.
+
+    Args:
+        blocks: How many; the arrays are a layout's that was just made.
+        blocks_of, counts: int64 [D], zeros, filled.
+    """
+    words = len(block_bits) // max(1, blocks)
+    for block in range(blocks):
+        at = block_pairs[block] + block
+        for word in range(words):
+            bits = block_bits[block * words + word]
+            while bits != 0:
+                number = word * 64 + count_ones((bits & (~bits + np.uint64(1))) - np.uint64(1))
+                bits &= bits - np.uint64(1)
+                if number >= len(counts) or at + 1 >= len(pair_starts):
+                    return BAD_CODES
+                blocks_of[number] += 1
+                counts[number] += np.int64(pair_starts[at + 1]) - np.int64(pair_starts[at])
+                at += 1
+    return 0
+
+
+def demote_dense(
+    blocks: int,
+    dense_maxima: Array,
+    block_bits: Array,
+    block_pairs: Array,
+    pair_starts: Array,
+    block_postings: Array,
+    dense_postings: Array,
+    dense_lexical: Array,
+    numbers: Array,
+    entry_at: Array,
+    posting_at: Array,
+    list_entries: Array,
+    sparse_postings: Array,
+    sparse_lexical: Array,
+    new_bits: Array,
+    new_ranks: Array,
+    new_pairs: Array,
+    new_starts: Array,
+    new_block_postings: Array,
+    new_postings: Array,
+    new_lexical: Array,
+) -> int:
+    """Give some dense terms lists, and the others new numbers; the arguments were counted by `count_dense`.
+
+    Args:
+        blocks: How many; the arrays up to `dense_lexical` are a layout's, flags as a byte each or none.
+        numbers: int64 [D], ascending: each dense term's new number, or -1 for a list.
+        entry_at, posting_at: int64 [D], where the entries and the postings of a list begin; moved on.
+        list_entries, sparse_postings, sparse_lexical: Filled where the lists lie.
+        new_bits, new_ranks, new_pairs, new_starts, new_block_postings, new_postings, new_lexical: Zeros,
+            filled with the terms that stay dense.
+
+    Returns:
+        0.
+    """
+    words, new_words = len(block_bits) // max(1, blocks), len(new_bits) // max(1, blocks)
+    pairs, made = 0, 0
+    for block in range(blocks):
+        new_pairs[block], new_block_postings[block] = pairs, made
+        at, first, held, begun = block_pairs[block] + block, block_postings[block], 0, made
+        ranked = 0
+        for word in range(words):
+            bits = block_bits[block * words + word]
+            while bits != 0:
+                number = word * 64 + count_ones((bits & (~bits + np.uint64(1))) - np.uint64(1))
+                bits &= bits - np.uint64(1)
+                begin, end = first + np.int64(pair_starts[at]), first + np.int64(pair_starts[at + 1])
+                at += 1
+                new = numbers[number]
+                if new < 0:
+                    bound = np.uint32(dense_maxima[number * blocks + block])
+                    list_entries[entry_at[number]] = (
+                        (np.uint32(block) << np.uint32(16)) | (bound << np.uint32(8)) | np.uint32(end - begin)
+                    )
+                    entry_at[number] += 1
+                    target = posting_at[number]
+                    posting_at[number] += end - begin
+                    for place in range(begin, end):
+                        sparse_postings[target + place - begin] = dense_postings[place]
+                        if len(dense_lexical) > 0:
+                            sparse_lexical[target + place - begin] = dense_lexical[place]
+                    continue
+                while ranked <= new >> 6:
+                    new_ranks[block * new_words + ranked] = held
+                    ranked += 1
+                new_bits[block * new_words + (new >> 6)] |= np.uint64(1) << np.uint64(new & 63)
+                new_starts[pairs + block + held] = made - begun
+                held += 1
+                for place in range(begin, end):
+                    new_postings[made] = dense_postings[place]
+                    if len(dense_lexical) > 0:
+                        new_lexical[made] = dense_lexical[place]
+                    made += 1
+        while ranked < new_words:
+            new_ranks[block * new_words + ranked] = held
+            ranked += 1
+        new_starts[pairs + block + held] = made - begun
+        pairs += held
+    new_pairs[blocks], new_block_postings[blocks] = pairs, made
+    return 0
+
+
+def write_numbers(numbers: Array, codes: Array) -> int:
+    """Write numbers of at least 0 in 7 bits a byte, the low ones first, the last byte below 128 (LEB128).
+
+    Args:
+        numbers: int64 [n].
+        codes: uint8 [9 n], filled as far as needed.
+
+    Returns:
+        How many bytes were written.
+    """
+    at = 0
+    for place in range(len(numbers)):
+        left = numbers[place]
+        while left >= 128:
+            codes[at] = 128 | (left & 127)
+            left >>= 7
+            at += 1
+        codes[at] = left
+        at += 1
+    return at
+
+
+def read_numbers(codes: Array, numbers: Array) -> int:
+    """Read what `write_numbers` wrote.
+
+    Args:
+        codes: uint8.
+        numbers: int64 [n], filled.
+
+    Returns:
+        n, or BAD_CODES unless the codes are n numbers below 2**35, and nothing else.
+    """
+    at = 0
+    for place in range(len(numbers)):
+        number, shift = 0, 0
+        while True:
+            if at >= len(codes) or shift > 28:
+                return BAD_CODES
+            byte = np.int64(codes[at])
+            at += 1
+            number |= (byte & 127) << shift
+            shift += 7
+            if byte < 128:
+                break
+        numbers[place] = number
+    return len(numbers) if at == len(codes) else BAD_CODES
+
+
+def _code_signature(form: str) -> object:
+    return types.int64(
+        given(types.int64),
+        given(types.int64),
+        given(types.uint32),
+        given(POSTING[form]),
+        kept(types.int64),
+        kept(types.uint8),
+        kept(IMPACT[form]),
+    )
+
+
+def _read_signature(form: str) -> object:
+    return types.int64(
+        given(types.int32),
+        given(types.int32),
+        given(types.int64),
+        given(types.int64),
+        given(types.uint8),
+        given(IMPACT[form]),
+        types.int64,
+        types.float64,
+        given(types.int32),
+        kept(types.int32),
+        kept(types.int32),
+        kept(types.int64),
+        kept(types.int64),
+        kept(types.uint32),
+        kept(POSTING[form]),
+        kept(types.int64),
+    )
+
+
+def _demote_signature(form: str) -> object:
+    return types.int64(
+        types.int64,
+        given(types.uint8),
+        given(types.uint64),
+        given(types.int64),
+        given(types.uint16),
+        given(types.int64),
+        given(POSTING[form]),
+        given(types.uint8),
+        given(types.int64),
+        kept(types.int64),
+        kept(types.int64),
+        kept(types.uint32),
+        kept(POSTING[form]),
+        kept(types.uint8),
+        kept(types.uint64),
+        kept(types.uint16),
+        kept(types.int64),
+        kept(types.uint16),
+        kept(types.int64),
+        kept(POSTING[form]),
+        kept(types.uint8),
+    )
+
+
+_FORMS = ("u8", "u16", "f32")
+
+SIGNATURES = {
+    "code_lists": {form: _code_signature(form) for form in _FORMS},
+    "read_lists": {form: _read_signature(form) for form in _FORMS},
+    "demote_dense": {form: _demote_signature(form) for form in _FORMS},
+    "count_dense": {
+        "all": types.int64(
+            types.int64,
+            given(types.uint64),
+            given(types.int64),
+            given(types.uint16),
+            kept(types.int64),
+            kept(types.int64),
+        )
+    },
+    "write_numbers": {"all": types.int64(given(types.int64), kept(types.uint8))},
+    "read_numbers": {"all": types.int64(given(types.uint8), kept(types.int64))},
+}
