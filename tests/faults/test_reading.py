@@ -42,8 +42,15 @@ def in_child(run: Callable[[], None]) -> int:
 
 
 @pytest.fixture
-def open_to_all() -> Iterator[Path]:
-    """A folder that any user may reach, as pytest's own are not."""
+def open_to_all(tmp_path: Path) -> Iterator[Path]:
+    """A folder that any user may reach, as pytest's own are not.
+
+    Whatever is imported or compiled on first use is made ready: the plain user may not reach that either.
+    """
+    with Store.create(tmp_path / "ready.lsr", samples.settings(), query_side=None) as store:
+        samples.add(store, "a")
+    samples.read_everything(tmp_path / "ready.lsr")
+    verify(tmp_path / "ready.lsr", deep=True)
     place = Path(tempfile.mkdtemp(prefix="lsr-test-"))
     place.chmod(0o755)
     yield place
@@ -180,8 +187,10 @@ def test_reading_waits_for_a_transaction_and_names_a_catalog_that_stays_locked(
 # reading them ends in an answer or in the sentence.
 
 
-@pytest.fixture
-def unchecked(folder: Path, monkeypatch) -> Path:
+@pytest.fixture(params=[(2047, 16), (3, 2)], ids=["rows", "lists"])
+def unchecked(request, folder: Path, monkeypatch) -> Path:
+    monkeypatch.setattr("lsr.index.layout._MOST_DENSE", request.param[0])
+    monkeypatch.setattr("lsr.index.layout._DENSE_SHARE", request.param[1])
     monkeypatch.setattr("lsr.index.segment_reader.CHECKSUM_LIMIT", 0)
     monkeypatch.setattr("lsr.index.store.CHECKSUM_LIMIT", 0)
     with Store.create(folder, samples.settings(), query_side=b"q") as store:

@@ -7,11 +7,13 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
+from block_samples import LISTS, ROWS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
 from lsr.errors import IndexCorruptError, IndexVersionError
+from lsr.index import layout
 from lsr.index.matrices import read_matrix
 from lsr.index.quantise import quantise_query
 from lsr.index.search import explain_row, search
@@ -101,12 +103,17 @@ def test_an_explanation_of_a_stored_row_is_its_score(form, tmp_path):
                 assert lexical is None
 
 
-@pytest.fixture(scope="module")
-def segment_file(tmp_path_factory):
-    """The bytes of a segment, with what the catalog says about it."""
+@pytest.fixture(scope="module", params=[LISTS, (3, 2), ROWS], ids=["lists", "both", "rows"])
+def segment_file(request, tmp_path_factory):
+    """The bytes of a segment, with what the catalog says about it; small ones have no lists by themselves."""
     folder = tmp_path_factory.mktemp("segment")
     rng = np.random.default_rng(9)
-    with Store.create(folder / "i", plan("u8"), query_side=None) as store:
+    with (
+        Store.create(folder / "i", plan("u8"), query_side=None) as store,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setattr(layout, "_MOST_DENSE", request.param[0])
+        patch.setattr(layout, "_DENSE_SHARE", request.param[1])
         with store.writing() as writer:
             add(writer, random_rows(rng, 60), 0)
             writer.commit()
@@ -114,7 +121,7 @@ def segment_file(tmp_path_factory):
         return (folder / "i" / record.name).read_bytes(), record, store.settings
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_flipped_bytes_that_no_checksum_has_seen(segment_file, seed):
     """As in a file too large to be checksummed at opening: an answer or an error, never a crash."""
