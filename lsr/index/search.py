@@ -1,6 +1,6 @@
 """Search of one commit: quantised queries in, ranked places out.
 
-A search walks the segments of a snapshot with one heap of the k best, so that segments need no merging
+A search walks the segments of a snapshot with one set of the k best, so that segments need no merging
 afterwards and each begins with the threshold that the ones before it reached, and hands each segment's
 arrays to the kernel of `kernels.search` together with the bitmap of the rows that may be found. Scores are
 whole numbers until the ranking is fixed, and are turned into weights at the end. Nothing here imports
@@ -30,9 +30,6 @@ if TYPE_CHECKING:
 
 Mode = Literal["exact", "approximate"]
 Allowed = Sequence[NDArray[np.uint8] | None]
-Heap = tuple[NDArray[Any], NDArray[np.int64], NDArray[np.int32]]
-"""Scores, sequence numbers and places of `kernels.topk`."""
-
 _SUMS: dict[str, type[np.generic]] = {"u8": np.uint32, "u16": np.uint64, "f32": np.float64}
 _SCORES: dict[str, type[np.generic]] = {"u8": np.uint64, "u16": np.uint64, "f32": np.float64}
 _FORMS = {np.dtype(np.uint8): "u8", np.dtype(np.uint16): "u16", np.dtype(np.float32): "f32"}
@@ -140,17 +137,15 @@ def search(
     """
     check_options(k, mode, overlap)
     form = check_form(snapshot, query)
-    capacity = min(int(k), sum(len(segment.document_sequence) for segment in snapshot.segments))
-    heap = _heap(form, capacity)
-    filled = 0
-    if capacity and len(query):
+    hits = Hits(form, min(int(k), sum(len(segment.document_sequence) for segment in snapshot.segments)))
+    if hits.k and len(query):
         wanted = 1.0 if mode == "exact" else DEFAULT_OVERLAP if overlap is None else float(overlap)
         factors = None
         if wanted < 1.0:
             factors = [_factor(segment, len(query), k, wanted) for segment in snapshot.segments]
-        filled = search_segments(snapshot, query, form, allowed, heap, factors)
+        search_segments(snapshot, query, hits, allowed, factors)
     scale = snapshot.settings.scale if form != "f32" else None
-    return _rank(form, heap, filled, scale or 1.0, query.step)
+    return hits.rank(scale or 1.0, query.step)
 
 
 def search_many(
@@ -231,10 +226,9 @@ def calibrate_segment(segment: Segment, quantize: str) -> Calibration | None:
     alone = _Alone(quantize, (segment,))
 
     def answer(query: QuantisedQuery, k: int, factor: float) -> NDArray[np.int64]:
-        capacity = min(k, len(segment.document_sequence))
-        heap = _heap(quantize, capacity)
-        filled = search_segments(alone, query, quantize, None, heap, [factor])
-        return _rank(quantize, heap, filled, 1.0, 1.0).rows.astype(np.int64)
+        hits = Hits(quantize, min(k, len(segment.document_sequence)))
+        search_segments(alone, query, hits, None, [factor])
+        return hits.rank(1.0, 1.0).rows.astype(np.int64)
 
     return calibrate(segment.layout, answer)
 
@@ -258,30 +252,50 @@ class _Alone:
         return None
 
 
-def _heap(form: str, capacity: int) -> Heap:
-    """An empty heap of `kernels.topk`."""
-    return (
-        np.empty(capacity, _SCORES[form]),
-        np.empty(capacity, np.int64),
-        np.empty((capacity, 3), np.int32),
-    )
+class Hits:
+    """The best documents so far, in the arrays of `kernels.topk`.
+
+    Args:
+        form: The form of the impacts.
+        k: How many documents are wanted.
+    """
+
+    __slots__ = ("arrays", "filled", "form", "k")
+
+    def __init__(self, form: str, k: int) -> None:
+        from lsr.index.kernels.topk import room
+
+        size = room(k)
+        self.form, self.k, self.filled = form, k, 0
+        self.arrays = (
+            np.empty(size, _SCORES[form]),
+            np.empty(size, np.int64),
+            np.empty((size, 3), np.int32),
+        )
+
+    def rank(self, scale: float, step: float) -> Ranking:
+        """Their ranking, with scores in weights of which `scale` and `step` are the steps."""
+        from lsr.index.kernels.topk import rank_hits
+
+        size = min(self.filled, self.k)
+        totals, found = np.empty(size), np.empty((3, size), np.int32)
+        kernel(rank_hits, self.form)(*self.arrays, self.filled, self.k, scale, step, totals, found)
+        return Ranking(totals, found[0], found[1], found[2], self.arrays[1][:size])
 
 
 def search_segments(
     snapshot: Searchable,
     query: QuantisedQuery,
-    form: str,
+    hits: Hits,
     allowed: Allowed | None,
-    heap: Heap,
     factors: Sequence[float] | None = None,
-) -> int:
-    """Put the best documents of all segments into a heap, bounds of each taken times its factor."""
+) -> None:
+    """Add the best documents of all segments to the hits, bounds of each taken times its factor."""
     from lsr.index.kernels.search import search_segment
 
-    run = kernel(search_segment, form)
-    weights = query.weights.astype(_SUMS[form])
+    run = kernel(search_segment, hits.form)
+    weights = query.weights.astype(_SUMS[hits.form])
     own = scratch()
-    filled = 0
     for number, segment in enumerate(snapshot.segments):
         if not own.fits(len(query), segment.layout.blocks):
             own.fit(len(query), segment.layout.blocks, 0)
@@ -289,31 +303,23 @@ def search_segments(
         bitmap = allowed_rows(snapshot, number, allowed)
         if factors is not None:
             value *= factors[number]
-        asked = (query.columns, weights, bound_weights, value)
-        filled = _search_one(run, segment, (bitmap, number, *asked), own, form, heap, filled)
-    return filled
+        _search_one(run, segment, (bitmap, number, query.columns, weights, bound_weights, value), own, hits)
 
 
 def _search_one(
-    run: Callable[..., int],
-    segment: Segment,
-    asked: tuple[Any, ...],
-    own: Scratch,
-    form: str,
-    heap: Heap,
-    filled: int,
-) -> int:
+    run: Callable[..., int], segment: Segment, asked: tuple[Any, ...], own: Scratch, hits: Hits
+) -> None:
     from lsr.index.kernels.search import MORE_ROOM
 
     fixed = (*segment.layout.arrays_for(asked[2]), segment.row_document, segment.document_sequence, *asked)
-    found = run(*fixed, *own.arrays(form), *heap, filled, own.statistics)
+    found = run(*fixed, *own.arrays(hits.form), *hits.arrays, hits.filled, hits.k, own.statistics)
     if found == MORE_ROOM:
         own.fit(0, 0, int(own.statistics[0]))
-        found = run(*fixed, *own.arrays(form), *heap, filled, own.statistics)
+        found = run(*fixed, *own.arrays(hits.form), *hits.arrays, hits.filled, hits.k, own.statistics)
     if found < 0:
         own.flags[:] = 0
         raise corrupt(segment.name, _damage(found))
-    return found
+    hits.filled = found
 
 
 def bound_query(
@@ -365,11 +371,3 @@ def allowed_rows(snapshot: Searchable, number: int, allowed: Allowed | None) -> 
     assert both is not None
     # An empty bitmap means "all" to the kernel; a segment without rows has none to find anyway.
     return np.ascontiguousarray(both, dtype=np.uint8)
-
-
-def _rank(form: str, heap: Heap, filled: int, scale: float, step: float) -> Ranking:
-    from lsr.index.kernels.topk import rank_hits
-
-    totals, found = np.empty(filled), np.empty((3, filled), np.int32)
-    kernel(rank_hits, form)(*heap, filled, scale, step, totals, found)
-    return Ranking(totals, found[0], found[1], found[2], heap[1][:filled])

@@ -18,7 +18,7 @@ from numba import njit
 from lsr.errors import IndexCorruptError
 from lsr.index import layout as module
 from lsr.index.compiled import kernel
-from lsr.index.kernels import blocks
+from lsr.index.kernels import blocks, topk
 from lsr.index.kernels.layout import count_blocks
 from lsr.index.kernels.topk import rank_hits
 from lsr.index.layout import BLOCK, PADDING, expand, match
@@ -154,21 +154,49 @@ def test_postings_are_packed_alike_in_python_and_in_machine_code(form):
         assert count(np.uint64(word)) == blocks.count_ones(np.uint64(word)) == bin(word).count("1")
 
 
-@settings(max_examples=60, deadline=None)
-@given(seed=SEEDS, size=st.integers(0, 40))
-def test_ranking_a_heap_sorts_it(seed, size):
+@settings(max_examples=80, deadline=None)
+@given(seed=SEEDS, size=st.integers(0, 300), k=st.integers(1, 320), levels=st.sampled_from([1, 4, 1000]))
+def test_ranking_hits_sorts_the_best(seed, size, k, levels):
     rng = np.random.default_rng(seed)
-    scores = rng.integers(1, 5, size).astype(np.uint64)
+    scores = rng.integers(1, levels + 1, size).astype(np.uint64)
     sequences = rng.permutation(size).astype(np.int64)
     places = rng.integers(0, 99, (size, 3)).astype(np.int32)
-    best = np.lexsort((sequences, -scores.astype(np.int64)))
-    worst = best[::-1]  # from the worst to the best is a heap too
-    totals, found = np.empty(size), np.empty((3, size), np.int32)
-    heap = (scores[worst], sequences[worst], places[worst])
-    assert kernel(rank_hits, "u8")(*heap, size, 0.5, 4.0, totals, found) == size
+    best = np.lexsort((sequences, -scores.astype(np.int64)))[:k]
+    totals, found = np.empty(len(best)), np.empty((3, len(best)), np.int32)
+    hits = (scores.copy(), sequences.copy(), places.copy())
+    assert kernel(rank_hits, "u8")(*hits, size, k, 0.5, 4.0, totals, found) == len(best)
     np.testing.assert_array_equal(totals, scores[best] * 2.0)
-    np.testing.assert_array_equal(heap[1], sequences[best])
+    np.testing.assert_array_equal(hits[1][: len(best)], sequences[best])
     np.testing.assert_array_equal(found, places[best].T)
+
+
+@settings(max_examples=80, deadline=None)
+@given(seed=SEEDS, k=st.integers(1, 70), several=st.booleans(), levels=st.sampled_from([1, 4, 1000]))
+def test_hits_offered_by_blocks_leave_the_best(seed, k, several, levels):
+    rng = np.random.default_rng(seed)
+    documents = int(rng.integers(1, 400))
+    rows = rng.permutation(documents if not several else rng.integers(0, documents, 600))
+    scores = rng.integers(1, levels + 1, len(rows)).astype(np.uint64)
+    sequences = rng.permutation(documents).astype(np.int64)
+    size = topk.room(k)
+    hits = np.zeros(size, np.uint64), np.zeros(size, np.int64), np.zeros((size, 3), np.int32)
+    filled = 0
+    for first in range(0, len(rows), BLOCK):
+        for row in range(first, min(first + BLOCK, len(rows))):
+            document = int(rows[row])
+            offered = (scores[row], sequences[document], 7, row, document, several)
+            filled = topk.offer(*hits, filled, k, *offered)
+        filled = topk.cut(*hits, filled, k)
+    best = {}
+    for row, document in enumerate(rows.tolist()):
+        if document not in best or scores[row] > scores[best[document]]:
+            best[document] = row
+    order = sorted(best, key=lambda document: (-int(scores[best[document]]), sequences[document]))[:k]
+    totals, found = np.empty(len(order)), np.empty((3, len(order)), np.int32)
+    assert kernel(rank_hits, "u8")(*hits, filled, k, 1.0, 1.0, totals, found) == len(order)
+    assert found[2].tolist() == order
+    assert found[1].tolist() == [best[document] for document in order]
+    assert totals.tolist() == [float(scores[best[document]]) for document in order]
 
 
 # Whatever bytes

@@ -30,7 +30,7 @@ from lsr.index.kernels.score import (
     find_dense,
     largest_sum,
 )
-from lsr.index.kernels.topk import offer
+from lsr.index.kernels.topk import cut, offer
 
 Array = NDArray[Any]
 
@@ -78,6 +78,7 @@ def search_segment(
     sequences: Array,
     places: Array,
     filled: int,
+    k: int,
     statistics: Array,
 ) -> int:
     """Add one segment's documents to the k best.
@@ -97,12 +98,13 @@ def search_segment(
             [65,536 + GROUP], uint32 [2,048], uint64 [2, blocks + GROUP], uint8 and int32 [65,536], int32 and
             uint64 [entries], int64 [2, q, 2], int64 [2, q + 1, 3], the dtype of `query_weights` [BLOCK].
             `flags` is all 0 before and after.
-        scores, sequences, places: The heap of `topk`.
-        filled: How many hits the heap holds.
+        scores, sequences, places: The hits of `topk`, with room for `topk.room(k)`.
+        filled: How many hits there are.
+        k: How many are wanted.
         statistics: int64 [4]: list entries of the query, then blocks scored so far is counted up.
 
     Returns:
-        How many hits the heap holds afterwards, or one of the negative codes.
+        How many hits there are afterwards, or one of the negative codes.
     """
     blocks = (len(row_document) + BLOCK - 1) // BLOCK
     if blocks == 0 or len(block_pairs) <= blocks or len(block_postings) <= blocks:
@@ -147,12 +149,12 @@ def search_segment(
         groups,
     )
     upper = top + 1
-    wanted = FIRST_GROUPS + len(scores) // 8
+    wanted = FIRST_GROUPS + k // 8
     while upper > 1:
-        reached = least_bound(scores[0], bound_value) if filled == len(scores) else 0
+        reached = least_bound(scores[0], bound_value) if filled >= k else 0
         if reached >= upper:
             break
-        lower, count = choose_blocks(bounds, groups, blocks, wanted, reached, upper, len(scores), candidates)
+        lower, count = choose_blocks(bounds, groups, blocks, wanted, reached, upper, k, candidates)
         made = _chain(
             candidates[1],
             count,
@@ -197,6 +199,7 @@ def search_segment(
             sequences,
             places,
             filled,
+            k,
             statistics,
         )
         if filled < 0:
@@ -280,10 +283,11 @@ def _score(
     sequences: Array,
     places: Array,
     filled: int,
+    k: int,
     statistics: Array,
 ) -> int:
     """Score the chosen blocks in their order, and offer their rows; returns the new `filled`."""
-    level = least_bound(scores[0], bound_value) if filled == len(scores) else 1
+    level = least_bound(scores[0], bound_value) if filled >= k else 1
     index, turn, scored = _following(order, 0, count, level), 0, 0
     present = _find(
         order,
@@ -328,7 +332,7 @@ def _score(
             add_dense(held, found[turn], query_weights, dense_postings, sums)
             scored += 1
             best = largest_sum(sums)
-            if best > 0 and (filled < len(scores) or best >= scores[0]):
+            if best > 0 and (filled < k or best >= scores[0]):
                 filled = _offer_block(
                     block,
                     sums,
@@ -340,10 +344,11 @@ def _score(
                     sequences,
                     places,
                     filled,
+                    k,
                 )
                 if filled < 0:
                     return filled
-                level = least_bound(scores[0], bound_value) if filled == len(scores) else 1
+                level = least_bound(scores[0], bound_value) if filled >= k else 1
         index, turn = following, 1 - turn
     statistics[1] += scored
     return filled
@@ -401,12 +406,13 @@ def _offer_block(
     sequences: Array,
     places: Array,
     filled: int,
+    k: int,
 ) -> int:
-    """Offer a block's rows to the heap; returns the new `filled`, or a negative code."""
+    """Offer a block's rows to the hits; returns the new `filled`, or a negative code."""
     several = len(row_document) != len(document_sequence)
     for place in range(BLOCK):
         score = sums[place]
-        if not score > 0 or (filled == len(scores) and score < scores[0]):
+        if not score > 0 or (filled >= k and score < scores[0]):
             continue
         row = block * BLOCK + place
         if row >= len(row_document):
@@ -421,6 +427,7 @@ def _offer_block(
             sequences,
             places,
             filled,
+            k,
             score,
             document_sequence[document],
             segment,
@@ -428,7 +435,7 @@ def _offer_block(
             document,
             several,
         )
-    return filled
+    return cut(scores, sequences, places, filled, k)
 
 
 def _signature(form: str) -> object:
@@ -455,6 +462,7 @@ def _signature(form: str) -> object:
         kept(SCORE[form]),
         kept(types.int64),
         kept(types.int32, 2),
+        types.int64,
         types.int64,
         kept(types.int64),
     )

@@ -1,8 +1,11 @@
-"""The k best documents so far, as a heap over plain arrays that lives through all segments of a search.
+"""The k best documents so far, in plain arrays that live through all segments of a search.
 
-A heap of capacity k is three arrays with k places: `scores` (uint64 or float64), `sequences` (int64) and
-`places` (int32 [k, 3]: segment, row, document). The first `filled` places are a binary heap with the worst
-hit at its root. Hits rank by score descending, then by sequence number ascending.
+Hits are gathered in three arrays: `scores` (uint64 or float64), `sequences` (int64) and `places`
+(int32 [room, 3]: segment, row, document), in no order. They rank by score descending, then by sequence number
+ascending. Once there are k of them, place 0 holds the worst of the k best as of the last time that
+`keep_best` cut the rest off: the threshold that a hit must reach. A heap would know the threshold at each
+moment, but moves ten hits for each one that comes in when k is large; here a hit is written once, and a cut
+comes only after a quarter of k has come in.
 """
 
 from __future__ import annotations
@@ -14,7 +17,18 @@ from numba import types
 from numba.extending import register_jitable
 from numpy.typing import NDArray
 
+from lsr.index.kernels.blocks import BLOCK
+
 Array = NDArray[Any]
+
+_SHORT = 12
+"""Hits that are sorted by insertion."""
+
+
+@register_jitable
+def room(k: int) -> int:
+    """How long the arrays must be: the hits of one block come in between two cuts."""
+    return k + (k >> 2) + BLOCK
 
 
 @register_jitable
@@ -29,6 +43,7 @@ def offer(
     sequences: Array,
     places: Array,
     filled: int,
+    k: int,
     score: Any,
     sequence: int,
     segment: int,
@@ -36,29 +51,59 @@ def offer(
     document: int,
     several: bool,
 ) -> int:
-    """Put a row into the heap if its document is among the k best; returns the new `filled`.
+    """Add a row to the hits if its document may be among the k best; returns the new `filled`.
 
     Args:
         several: Whether a document of the segment may have more than one row: the best of them counts, of
             equal ones the first.
     """
-    same = several and score == scores[0] and sequence == sequences[0]
-    if filled == len(scores) and not same and not ranks_before(score, sequence, scores[0], sequences[0]):
+    if filled >= k and ranks_before(scores[0], sequences[0], score, sequence):
         return filled
     if several:
         for slot in range(filled):
             if places[slot, 2] == document and places[slot, 0] == segment:
                 if score > scores[slot]:
-                    _sink(scores, sequences, places, filled, slot, score, sequence, segment, row, document)
+                    scores[slot] = score
+                    places[slot, 1] = row
+                    if slot == 0 and filled >= k:  # place 0 is no longer the worst
+                        return keep_best(scores, sequences, places, filled, k)
                 elif score == scores[slot] and row < places[slot, 1]:
                     places[slot, 1] = row
                 return filled
     if filled < len(scores):
-        _rise(scores, sequences, places, filled, score, sequence, segment, row, document)
-        return filled + 1
-    if ranks_before(score, sequence, scores[0], sequences[0]):
-        _sink(scores, sequences, places, filled, 0, score, sequence, segment, row, document)
+        scores[filled] = score
+        sequences[filled] = sequence
+        places[filled, 0] = segment
+        places[filled, 1] = row
+        places[filled, 2] = document
+        filled += 1
+        if filled == k:
+            return keep_best(scores, sequences, places, filled, k)
     return filled
+
+
+@register_jitable
+def cut(scores: Array, sequences: Array, places: Array, filled: int, k: int) -> int:
+    """Keep the k best once enough others have come in; returns the new `filled`."""
+    if filled > k and filled >= k + (k >> 2):
+        return keep_best(scores, sequences, places, filled, k)
+    return filled
+
+
+@register_jitable
+def keep_best(scores: Array, sequences: Array, places: Array, filled: int, k: int) -> int:
+    """Bring the k best of at least k hits to the front, and the worst of them to place 0; returns k."""
+    low, high, last = 0, filled - 1, k - 1
+    while low < high:
+        left, right = _part(scores, sequences, places, low, high)
+        if last <= right:
+            high = right
+        elif last >= left:
+            low = left
+        else:
+            break
+    _swap(scores, sequences, places, 0, last)
+    return k
 
 
 def rank_hits(
@@ -66,28 +111,28 @@ def rank_hits(
     sequences: Array,
     places: Array,
     filled: int,
+    k: int,
     scale: float,
     step: float,
     totals: Array,
     found: Array,
 ) -> int:
-    """Bring a heap into the order of its ranking, the best hit first.
+    """Bring the best hits into the order of their ranking, the best first.
 
     Args:
-        scores, sequences, places: The heap; `sequences` is left in the order of the ranking.
-        filled: How many hits it holds.
+        scores, sequences, places: The hits; `sequences` is left in the order of the ranking.
+        filled: How many hits there are.
+        k: How many are wanted.
         scale, step: What a step of an impact and of a query weight is worth.
-        totals: float64 [filled], filled with the scores in weights.
-        found: int32 [3, filled], filled: segments, rows, documents.
+        totals: float64 [min(k, filled)], filled with the scores in weights.
+        found: int32 [3, min(k, filled)], filled: segments, rows, documents.
 
     Returns:
-        `filled`.
+        How many hits are ranked.
     """
-    for end in range(filled - 1, 0, -1):
-        score, sequence = scores[end], sequences[end]
-        segment, row, document = places[end, 0], places[end, 1], places[end, 2]
-        _copy(scores, sequences, places, 0, end)
-        _sink(scores, sequences, places, end, 0, score, sequence, segment, row, document)
+    if filled > k:
+        filled = keep_best(scores, sequences, places, filled, k)
+    _sort(scores, sequences, places, filled)
     for place in range(filled):
         # Whole sums stay below 2**53, so that they are exact as floats.
         totals[place] = np.float64(scores[place]) * scale * step
@@ -97,79 +142,55 @@ def rank_hits(
 
 
 @register_jitable
-def _copy(scores: Array, sequences: Array, places: Array, source: int, target: int) -> None:
-    scores[target] = scores[source]
-    sequences[target] = sequences[source]
+def _swap(scores: Array, sequences: Array, places: Array, one: int, other: int) -> None:
+    scores[one], scores[other] = scores[other], scores[one]
+    sequences[one], sequences[other] = sequences[other], sequences[one]
     for part in range(3):
-        places[target, part] = places[source, part]
+        places[one, part], places[other, part] = places[other, part], places[one, part]
 
 
 @register_jitable
-def _put(
-    scores: Array,
-    sequences: Array,
-    places: Array,
-    slot: int,
-    score: Any,
-    sequence: int,
-    segment: int,
-    row: int,
-    document: int,
-) -> None:
-    scores[slot] = score
-    sequences[slot] = sequence
-    places[slot, 0] = segment
-    places[slot, 1] = row
-    places[slot, 2] = document
+def _part(scores: Array, sequences: Array, places: Array, low: int, high: int) -> tuple[int, int]:
+    """Part hits by one of them (Hoare): better ones end at the second place, worse begin at the first."""
+    middle = (low + high) >> 1
+    score, sequence = scores[middle], sequences[middle]
+    left, right = low, high
+    while left <= right:
+        while ranks_before(scores[left], sequences[left], score, sequence):
+            left += 1
+        while ranks_before(score, sequence, scores[right], sequences[right]):
+            right -= 1
+        if left <= right:
+            _swap(scores, sequences, places, left, right)
+            left += 1
+            right -= 1
+    return left, right
 
 
 @register_jitable
-def _rise(
-    scores: Array,
-    sequences: Array,
-    places: Array,
-    slot: int,
-    score: Any,
-    sequence: int,
-    segment: int,
-    row: int,
-    document: int,
-) -> None:
-    while slot > 0:
-        parent = (slot - 1) >> 1
-        if not ranks_before(scores[parent], sequences[parent], score, sequence):
-            break
-        _copy(scores, sequences, places, parent, slot)
-        slot = parent
-    _put(scores, sequences, places, slot, score, sequence, segment, row, document)
-
-
-@register_jitable
-def _sink(
-    scores: Array,
-    sequences: Array,
-    places: Array,
-    filled: int,
-    slot: int,
-    score: Any,
-    sequence: int,
-    segment: int,
-    row: int,
-    document: int,
-) -> None:
+def _sort(scores: Array, sequences: Array, places: Array, filled: int) -> None:
+    """Quicksort with the larger part on a stack, so that 64 places are enough."""
+    stack = np.empty((64, 2), np.int64)
+    depth, low, high = 0, 0, filled - 1
     while True:
-        child = 2 * slot + 1
-        if child >= filled:
-            break
-        if child + 1 < filled and ranks_before(
-            scores[child], sequences[child], scores[child + 1], sequences[child + 1]
-        ):
-            child += 1
-        if not ranks_before(score, sequence, scores[child], sequences[child]):
-            break
-        _copy(scores, sequences, places, child, slot)
-        slot = child
-    _put(scores, sequences, places, slot, score, sequence, segment, row, document)
+        while high - low >= _SHORT:
+            left, right = _part(scores, sequences, places, low, high)
+            if right - low > high - left:
+                stack[depth, 0], stack[depth, 1] = low, right
+                low = left
+            else:
+                stack[depth, 0], stack[depth, 1] = left, high
+                high = right
+            depth += 1
+        for place in range(low + 1, high + 1):
+            at = place
+            while at > low and ranks_before(scores[at], sequences[at], scores[at - 1], sequences[at - 1]):
+                _swap(scores, sequences, places, at, at - 1)
+                at -= 1
+        if depth == 0:
+            return
+        depth -= 1
+        low, high = stack[depth, 0], stack[depth, 1]
 
 
 def _signature(score: types.Type) -> object:
@@ -177,6 +198,7 @@ def _signature(score: types.Type) -> object:
         types.Array(score, 1, "C"),
         types.Array(types.int64, 1, "C"),
         types.Array(types.int32, 2, "C"),
+        types.int64,
         types.int64,
         types.float64,
         types.float64,
