@@ -63,7 +63,7 @@ def test_exact_is_brute_force_over_any_number_of_segments(form, seed, rows, k, w
     assert (scores.dtype, found.dtype) == (np.float32, np.int64)
     assert len(index) == rows
 
-    # The top k is a prefix of the top 2k, small segments are always searched exactly, and one add is many adds.
+    # The top k is a prefix of the top 2k, small segments are searched exactly, and one add is many adds.
     twice_scores, twice = index.search(queries, 2 * k)
     np.testing.assert_array_equal(twice[:, :k], found)
     np.testing.assert_array_equal(twice_scores[:, :k], scores)
