@@ -103,13 +103,14 @@ def warmup(cache_dir: str | Path | None = None) -> WarmUp:
 
 
 def _all_kernels() -> list[tuple[Callable[..., Any], str]]:
-    from lsr.index.kernels import compressed, expand, layout, order, search, topk
+    from lsr.index.kernels import compressed, expand, gather, layout, order, search, topk
 
     functions = (
         search.search_segment,
         topk.rank_hits,
         layout.count_blocks,
         layout.fill_layout,
+        gather.gather_rows,
         order.pick_terms,
         order.split_rows,
         expand.expand_postings,

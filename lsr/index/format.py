@@ -30,7 +30,7 @@ LOCK_NAME = "writer.lock"
 SEGMENT_NAME = re.compile(r"segment-[0-9a-f]{16}\.lsr")
 QUERIES_NAME = re.compile(r"queries-[0-9a-f]{16}\.lsr")
 OUR_NAMES = re.compile(
-    r"(segment|queries)-[0-9a-f]{16}\.lsr(\.tmp)?|catalog-[0-9a-f]{16}\.tmp(-journal)?"
+    r"(segment|queries)-[0-9a-f]{16}\.lsr(\.tmp)?|(run|catalog)-[0-9a-f]{16}\.tmp(-journal)?"
     r"|catalog\.sqlite(-journal|-wal|-shm)?|writer\.lock"
 )
 """Every name that we may leave in a folder, after a kill too."""

@@ -8,7 +8,6 @@ occur take room.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from lsr.errors import InputError
 from lsr.index.compiled import kernel
 from lsr.index.order import order_rows
+from lsr.index.sharing import usable_processors
 
 FORM_OF = {"uint8": "u8", "uint16": "u16", "float32": "f32"}
 """The kernels' name of each dtype of impacts."""
@@ -42,7 +42,6 @@ _MOST_DENSE = 2047
 _DENSE_SHARE = 16
 """A term is dense if it occurs in at least one of so many blocks: there a byte a block is about as much
 room as a list, and far quicker to add."""
-_BOUND_STEPS = 255
 
 KERNEL_ARRAYS = (
     "terms",
@@ -186,6 +185,7 @@ def lay_out(
     *,
     lexical: NDArray[np.bool_] | None = None,
     order: NDArray[np.int32] | None = None,
+    threads: int | None = None,
 ) -> Layout:
     """Lay rows out in blocks.
 
@@ -196,6 +196,7 @@ def lay_out(
         lexical: bool [P], True where the term is a word of the text; None where that is not known, and
             every occurrence counts.
         order: int32 [n], the row that comes at each place; None keeps them as they are.
+        threads: As for `arrange`.
 
     Raises:
         InputError: The arrays do not fit together.
@@ -204,7 +205,7 @@ def lay_out(
     terms, local = number_terms(indices)
     if order is None:
         order = np.arange(len(indptr) - 1, dtype=np.int32)
-    return _fill(indptr, terms, local, impacts, lexical, order)
+    return _fill(indptr, terms, local, impacts, lexical, order, threads)
 
 
 def arrange(
@@ -235,16 +236,7 @@ def arrange(
         order = order_rows(
             indptr, local, impacts, len(terms), block=BLOCK, threads=threads or usable_processors()
         )
-    return _fill(indptr, terms, local, impacts, lexical, order), order
-
-
-def usable_processors() -> int:
-    """How many processors this process may use, at most 8."""
-    try:
-        found = len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS
-        found = os.cpu_count() or 1
-    return min(8, found)
+    return _fill(indptr, terms, local, impacts, lexical, order, threads), order
 
 
 def _check(
@@ -266,47 +258,25 @@ def _fill(
     impacts: NDArray[Any],
     lexical: NDArray[np.bool_] | None,
     order: NDArray[np.int32],
+    threads: int | None,
 ) -> Layout:
-    from lsr.index.kernels import layout as kernels
+    from lsr.index.filling import Rows, fill_rows
 
-    counts, blocks_of = np.zeros((2, len(terms)), np.int64)
-    if kernel(kernels.count_blocks, "all")(indptr, local, order, counts, blocks_of) < 0:
-        raise InputError("The vectors are not a valid CSR matrix: its offsets descend.")
-    blocks = (len(order) + BLOCK - 1) // BLOCK
-    form = FORM_OF[impacts.dtype.name]
     flags = np.empty(0, np.uint8) if lexical is None else lexical.view(np.uint8)
-    words = counts if lexical is None else np.bincount(local[lexical], minlength=len(terms))
-    step = _bound_step(impacts, form)
-    most = _MOST_DENSE
-    while True:
-        made = _allocate(
-            form, terms, _choose_dense(blocks_of, blocks, most), counts, blocks_of, blocks, flags
-        )
-        code = kernel(kernels.fill_layout, form)(
-            indptr,
-            local,
-            impacts,
-            flags,
-            order,
-            step,
-            *(made[name] for name in _FILLED),
-        )
-        if code == 0:
-            break
-        most //= 2  # a row may name a column twice; then a block can hold more than its terms times its rows
-    if lexical is None:
-        made["sparse_lexical"] = made["dense_lexical"] = None
-    else:
-        for name in ("sparse_lexical", "dense_lexical"):
-            made[name] = np.packbits(made[name], bitorder="little")
-    return Layout(form, len(order), step, terms, term_lexical_df=words.astype(np.uint32), **made)
+    words = None if lexical is None else np.bincount(local[lexical], minlength=len(terms))
+    rows = Rows(indptr, local, impacts, flags, order)
+    return fill_rows(rows, terms, words, threads or usable_processors())
 
 
-_FILLED = (*KERNEL_ARRAYS[1:6], "sparse_lexical", *KERNEL_ARRAYS[6:], "dense_lexical")
+def choose_dense(blocks_of: NDArray[np.int64], blocks: int, most: int | None = None) -> NDArray[np.int32]:
+    """Each term's dense number, ascending with the terms, or -1.
 
-
-def _choose_dense(blocks_of: NDArray[np.int64], blocks: int, most: int) -> NDArray[np.int32]:
-    """Each term's dense number, ascending with the terms, or -1."""
+    Args:
+        blocks_of: int64 [T], in how many blocks each term occurs.
+        blocks: How many there are.
+        most: Dense terms that there may be; None takes the most that a block can count.
+    """
+    most = _MOST_DENSE if most is None else min(most, _MOST_DENSE)
     chosen = np.flatnonzero(blocks_of * _DENSE_SHARE >= blocks)
     if len(chosen) > most:
         widest = np.argsort(-blocks_of[chosen], kind="stable")[:most]
@@ -314,49 +284,6 @@ def _choose_dense(blocks_of: NDArray[np.int64], blocks: int, most: int) -> NDArr
     dense = np.full(len(blocks_of), -1, np.int32)
     dense[chosen] = np.arange(len(chosen), dtype=np.int32)
     return dense
-
-
-def _allocate(
-    form: str,
-    terms: NDArray[np.int32],
-    term_dense: NDArray[np.int32],
-    counts: NDArray[np.int64],
-    blocks_of: NDArray[np.int64],
-    blocks: int,
-    flags: NDArray[np.uint8],
-) -> dict[str, Any]:
-    sparse = term_dense < 0
-    offsets, postings = np.zeros((2, len(terms) + 1), np.int64)
-    np.cumsum(np.where(sparse, blocks_of, 0), out=offsets[1:])
-    np.cumsum(np.where(sparse, counts, 0), out=postings[1:])
-    dense = int(np.count_nonzero(~sparse))
-    pairs, dense_postings = int(blocks_of[~sparse].sum()), int(counts[~sparse].sum())
-    words = (dense + 63) // 64
-    entries, listed = int(offsets[-1]), int(postings[-1])
-    return {
-        "term_dense": term_dense,
-        "list_offsets": offsets,
-        "list_postings": postings,
-        "list_entries": np.zeros(entries, np.uint32),
-        "sparse_postings": np.zeros(listed + PADDING, POSTINGS[form]),
-        "dense_maxima": np.zeros(dense * blocks, np.uint8),
-        "block_bits": np.zeros(blocks * words, np.uint64),
-        "block_ranks": np.zeros(blocks * words, np.uint16),
-        "block_pairs": np.zeros(blocks + 1, np.int64),
-        "pair_starts": np.zeros(pairs + blocks, np.uint16),
-        "block_postings": np.zeros(blocks + 1, np.int64),
-        "dense_postings": np.zeros(dense_postings + PADDING, POSTINGS[form]),
-        "sparse_lexical": np.zeros(listed if len(flags) else 0, np.uint8),
-        "dense_lexical": np.zeros(dense_postings if len(flags) else 0, np.uint8),
-    }
-
-
-def _bound_step(impacts: NDArray[Any], form: str) -> float:
-    """What a step of a bound is worth, so that the largest impact has at most 255."""
-    if form != "f32":
-        return {"u8": 1.0, "u16": 257.0}[form]
-    largest = float(impacts.max()) if len(impacts) else 0.0
-    return largest / _BOUND_STEPS or 1.0
 
 
 def expand(layout: Layout, *, file: str = "") -> Postings:

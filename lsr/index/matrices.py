@@ -15,27 +15,52 @@ from lsr.errors import InputError
 from lsr.index.quantise import check_weights
 from lsr.types import SparseBatch
 
+PIECE = 1 << 20
+"""Entries of a batch: reading takes about 30 bytes for each."""
+_PIECE_ROWS = 1 << 16
 
-def read_batches(vectors: Any) -> Iterator[SparseBatch]:
+
+def read_batches(vectors: Any, piece: int = PIECE) -> Iterator[SparseBatch]:
     """One matrix, or an iterable of matrices, as checked batches of one dimension.
+
+    Args:
+        vectors: What a caller gave.
+        piece: Entries of a batch; larger matrices are cut, unless they have one row.
 
     Raises:
         InputError: Something in it is no sparse matrix of usable weights, or the dimensions differ.
     """
     if hasattr(vectors, "tocsr"):
-        yield read_matrix(vectors)
+        yield from map(read_matrix, _cut(vectors, piece))
         return
     if not isinstance(vectors, Iterable) or isinstance(vectors, np.ndarray | str | bytes):
         raise InputError(f"Vectors are a SciPy sparse matrix or an iterable of such, not {_named(vectors)}.")
     dimension = None
-    for matrix in vectors:
-        batch = read_matrix(matrix)
+    for batch in (read_matrix(part) for matrix in vectors for part in _cut(matrix, piece)):
         if dimension is not None and batch.dimension != dimension:
             raise InputError(f"A batch has {batch.dimension:,} columns, the ones before it {dimension:,}.")
         dimension = batch.dimension
         yield batch
     if dimension is None:
         raise InputError("There are no batches, so the number of columns is unknown; give one without rows.")
+
+
+def _cut(matrix: Any, piece: int) -> Iterator[Any]:
+    """Its rows in matrices of so many entries; what cannot be cut is left to be refused."""
+    if not hasattr(matrix, "tocsr") or len(matrix.shape) != 2:
+        yield matrix
+        return
+    csr = matrix.tocsr()
+    rows = csr.shape[0]
+    if _check_structure(csr) <= piece and rows <= _PIECE_ROWS:
+        yield csr
+        return
+    first = 0
+    while first < rows:
+        last = int(np.searchsorted(csr.indptr, csr.indptr[first] + piece, side="right")) - 1
+        last = min(max(last, first + 1), first + _PIECE_ROWS, rows)
+        yield csr[first:last]
+        first = last
 
 
 def read_matrix(matrix: Any) -> SparseBatch:

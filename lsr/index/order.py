@@ -7,8 +7,6 @@ threads. Scores and ties do not depend on it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -16,6 +14,7 @@ from numpy.typing import NDArray
 
 from lsr.errors import InputError
 from lsr.index.compiled import kernel
+from lsr.index.sharing import share
 
 _TERMS = 64
 """Terms of a row that are looked at, the heaviest ones."""
@@ -63,55 +62,90 @@ def order_rows(
     rows = len(indptr) - 1
     if rows <= block or len(columns) == 0 or terms > _MOST_TERMS:
         return np.arange(max(0, rows), dtype=np.int32)
-    # Rows that come in some rhythm could begin as equal halves, which nothing draws apart.
-    begun = np.random.default_rng(seed).permutation(rows).astype(np.int32)
-    starts, picked = _pick(indptr, columns, impacts, terms, begun, threads)
-    return begun[_split(starts, picked, terms, block, threads)]
-
-
-def _pick(
-    indptr: NDArray[np.int64],
-    columns: NDArray[Any],
-    impacts: NDArray[Any],
-    terms: int,
-    begun: NDArray[np.int32],
-    threads: int,
-) -> tuple[NDArray[np.int64], NDArray[np.uint32]]:
-    """The heaviest terms of each row, in the order begun with, and where they begin."""
-    from lsr.index.kernels.order import pick_terms
-
     indptr, impacts = np.ascontiguousarray(indptr, np.int64), np.ascontiguousarray(impacts)
     columns = np.ascontiguousarray(columns.astype(np.int32, copy=False))
-    starts = np.zeros(len(begun) + 1, np.int64)
-    np.cumsum(np.clip(np.diff(indptr)[begun], 0, _TERMS), out=starts[1:])
-    picked = np.empty(starts[-1], np.uint32)
-    pick = kernel(pick_terms, _FORMS[impacts.dtype.name])
-    pieces = [(first, min(len(begun), first + _PIECE)) for first in range(0, len(begun), _PIECE)]
-    _share(threads, lambda one: pick(indptr, columns, impacts, terms, begun, starts, *one, picked), pieces)
-    return starts, picked
+    picks = Picks(np.diff(indptr), terms)
+    pieces = [(first, min(rows, first + _PIECE)) for first in range(0, rows, _PIECE)]
+    share(threads, lambda one: picks.add(*one, indptr[one[0] : one[1] + 1], columns, impacts), pieces)
+    return picks.order(block, threads, seed=seed)
+
+
+class Picks:
+    """The heaviest terms of rows, which their order follows from.
+
+    Args:
+        lengths: int [n], how many entries each row has.
+        terms: How many terms there are.
+    """
+
+    def __init__(self, lengths: NDArray[Any], terms: int) -> None:
+        self._terms = terms
+        self._starts = np.zeros(len(lengths) + 1, np.int64)
+        np.cumsum(np.clip(lengths, 0, _TERMS), out=self._starts[1:])
+        self._picked = np.empty(self._starts[-1], np.uint32)
+
+    def add(
+        self,
+        first: int,
+        last: int,
+        indptr: NDArray[np.int64],
+        columns: NDArray[np.int32],
+        impacts: NDArray[Any],
+    ) -> None:
+        """Look at a range of rows; many threads may do so at once.
+
+        Args:
+            first, last: The range.
+            indptr: int64 [last - first + 1], where the entries of its rows begin and end.
+            columns: int32 [P], the number of each entry's term.
+            impacts: uint8, uint16 or float32 [P].
+
+        Raises:
+            InputError: An entry or a term lies outside its array.
+        """
+        from lsr.index.kernels.order import pick_terms
+
+        if self._terms > _MOST_TERMS:
+            return
+        pick = kernel(pick_terms, _FORMS[impacts.dtype.name])
+        chosen = np.arange(last - first, dtype=np.int32)
+        starts = self._starts[first : last + 1]
+        _check(pick(indptr, columns, impacts, self._terms, chosen, starts, 0, last - first, self._picked))
+
+    def order(self, block: int, threads: int, *, seed: int = 7) -> NDArray[np.int32]:
+        """The order of all rows, int32 [n]; see `order_rows`."""
+        rows = len(self._starts) - 1
+        if rows <= block or len(self._picked) == 0 or self._terms > _MOST_TERMS:
+            return np.arange(rows, dtype=np.int32)
+        # Rows that come in some rhythm could begin as equal halves, which nothing draws apart.
+        begun = np.random.default_rng(seed).permutation(rows).astype(np.int32)
+        return _split(self._starts, self._picked, self._terms, begun, block, threads)
 
 
 def _split(
-    starts: NDArray[np.int64], picked: NDArray[np.uint32], terms: int, block: int, threads: int
+    starts: NDArray[np.int64],
+    picked: NDArray[np.uint32],
+    terms: int,
+    order: NDArray[np.int32],
+    block: int,
+    threads: int,
 ) -> NDArray[np.int32]:
-    """The order of rows that the kernel's halving ends with."""
+    """The order of rows that the kernel's halving ends with, when it begins with `order`."""
     from lsr.index.kernels.order import split_rows
 
     rows = len(starts) - 1
-    order = np.arange(rows, dtype=np.int32)
     logs = np.rint(np.log2(np.arange(1, rows + 2)) * _LOG_STEPS).astype(np.int32)
     split = kernel(split_rows, "all")
 
-    def cut(one: _Range, enough: int) -> int:
-        code: int = split(starts, picked, logs, terms, order, *one, block, enough)
-        return code
+    def cut(one: _Range, enough: int) -> None:
+        _check(split(starts, picked, logs, terms, order, *one, block, enough))
 
     # The first cuts are made one after another; what lies between them is then cut by all.
     ranges: list[_Range] = [(0, rows)]
     while threads > 1 and len(ranges) < 8 * threads and _half(ranges[0], block) > _FEWEST:
-        _share(threads, lambda one: cut(one, _half(one, block)), ranges)
+        share(threads, lambda one: cut(one, _half(one, block)), ranges)
         ranges = [part for one in ranges for part in _halves(one, block)]
-    _share(threads, lambda one: cut(one, block), ranges)
+    share(threads, lambda one: cut(one, block), ranges)
     return order
 
 
@@ -125,12 +159,6 @@ def _halves(one: _Range, block: int) -> list[_Range]:
     return [(one[0], middle), (middle, one[1])] if middle < one[1] else [one]
 
 
-def _share(threads: int, work: Callable[[_Range], int], pieces: Sequence[_Range]) -> None:
-    """Do all pieces; the kernels run beside each other."""
-    if threads == 1 or len(pieces) == 1:
-        codes = [work(piece) for piece in pieces]
-    else:
-        with ThreadPoolExecutor(min(threads, len(pieces))) as pool:
-            codes = list(pool.map(work, pieces))
-    if any(code < 0 for code in codes):
+def _check(code: int) -> None:
+    if code < 0:
         raise InputError("The vectors are not a valid CSR matrix: an entry or a term lies outside it.")

@@ -25,14 +25,50 @@ from lsr.types import SparseBatch, Surfaces
 
 
 @dataclass(frozen=True, slots=True)
-class _LaidOut:
-    """What a search reads of a segment, before there is a file."""
+class LaidOut:
+    """What a search reads of a segment, before there is a file.
 
-    name: str
+    Attributes:
+        layout: Its postings.
+        row_document: int32 [n].
+        document_sequence: int64 [d].
+    """
+
     layout: Layout
     row_document: NDArray[np.int32]
     document_sequence: NDArray[np.int64]
+    name: str = ""
     calibration: None = None
+
+    def sections(self, settings: Settings) -> list[Section]:
+        """The sections that an index of vectors has."""
+        layout = compress(self.layout) if settings.compress else self.layout
+        return [
+            *layout_sections(layout),
+            ("row_document", self.row_document),
+            ("document_sequence", self.document_sequence),
+        ]
+
+    def metadata(self, settings: Settings, clipped: int) -> dict[str, Any]:
+        """What the file says about itself; measures what an approximate search may leave out.
+
+        Args:
+            settings: The index's.
+            clipped: Weights that were stored as the largest.
+        """
+        measured = calibrate_segment(self, settings.quantize)
+        return {
+            "kind": settings.kind,
+            "quantize": settings.quantize,
+            "dimension": settings.dimension,
+            "fields": settings.fields,
+            "rows": self.layout.rows,
+            "documents": len(self.document_sequence),
+            "clipped": clipped,
+            "bound_step": self.layout.bound_step,
+            "calibration": None if measured is None else measured.to_json(),
+            **({"codec": CODEC} if settings.compress else {}),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +120,7 @@ class SegmentBuffer:
         self._ids: list[bytes] = []
         self._hashes: list[bytes] = []
         self._stored = StoredBuffer()
-        self._layout: Layout | None = None
-        self._order = np.empty(0, np.int32)
-        self._calibration: dict[str, Any] | None = None
+        self._laid_out: LaidOut | None = None
 
     def takes(self, batch: SparseBatch) -> bool:
         """Whether a batch fits: a segment knows of all its terms where they come from, or of none."""
@@ -120,53 +154,31 @@ class SegmentBuffer:
         self.nbytes += 4 * min(len(batch.indices), 64 * len(batch)) + 40 * len(batch)
         self.nbytes += 160 * len(batch) + sum(map(len, rows.ids))
 
-    def lay_out(self) -> None:
-        """Lay the rows out; nothing may be added afterwards."""
-        offsets = joined_rows(self._lengths)
-        columns = np.concatenate([np.empty(0, np.int32), *self._indices])
-        impacts = np.concatenate(self._impacts)
-        lexical = np.concatenate(self._lexical) if self._lexical else None
-        self._layout, self._order = arrange(offsets, columns, impacts, lexical=lexical)
-        laid_out = _LaidOut("", self._layout, self._order, np.concatenate(self._sequences))
-        measured = calibrate_segment(laid_out, self._settings.quantize)
-        self._calibration = None if measured is None else measured.to_json()
-        if self._settings.compress:
-            self._layout = compress(self._layout)
-
     def metadata(self) -> dict[str, Any]:
-        """What the file says about itself."""
-        return {
-            "kind": self._settings.kind,
-            "quantize": self._settings.quantize,
-            "dimension": self._settings.dimension,
-            "fields": self._settings.fields,
-            "rows": self.rows,
-            "documents": self.rows,
-            "clipped": self.clipped,
-            "bound_step": self._laid_out().bound_step,
-            "calibration": self._calibration,
-            **({"codec": CODEC} if self._settings.compress else {}),
-        }
+        """What the file says about itself; nothing may be added afterwards."""
+        return self._lay_out().metadata(self._settings, self.clipped)
 
     def sections(self) -> list[Section]:
         """All sections of the file; nothing may be added afterwards."""
-        found = layout_sections(self._laid_out())
-        found.append(("row_document", self._order))
-        found.append(("document_sequence", np.concatenate(self._sequences)))
+        laid_out = self._lay_out()
+        found = laid_out.sections(self._settings)
         if self._settings.kind == "documents":
             found += id_sections(self._ids, self._hashes)
         found += self.fields.sections()
         if self._surfaces:
-            found += _surface_sections(self._surfaces, self._order)
+            found += _surface_sections(self._surfaces, laid_out.row_document)
         if self._settings.kind == "documents":
             found += self._stored.sections()
         return found
 
-    def _laid_out(self) -> Layout:
-        if self._layout is None:
-            self.lay_out()
-        assert self._layout is not None
-        return self._layout
+    def _lay_out(self) -> LaidOut:
+        if self._laid_out is None:
+            columns = np.concatenate([np.empty(0, np.int32), *self._indices])
+            lexical = np.concatenate(self._lexical) if self._lexical else None
+            impacts = np.concatenate(self._impacts)
+            layout, order = arrange(joined_rows(self._lengths), columns, impacts, lexical=lexical)
+            self._laid_out = LaidOut(layout, order, np.concatenate(self._sequences))
+        return self._laid_out
 
 
 def layout_sections(layout: Layout) -> list[Section]:

@@ -6,24 +6,33 @@ batches.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lsr.errors import IndexBuildingError
 from lsr.index.calibration import Calibration
-from lsr.index.layout import MOST_ROWS, Layout, arrange
-from lsr.index.quantise import quantise
+from lsr.index.layout import MOST_ROWS, Layout, arrange, lay_out
+from lsr.index.matrices import PIECE, read_batches
+from lsr.index.merging import Plan, merge_runs
+from lsr.index.quantise import quantise, step_from_weights
+from lsr.index.runs import Runs
 from lsr.index.search import calibrate_segment
+from lsr.index.settings import DEFAULT_MEMORY
+from lsr.index.sharing import usable_processors
 from lsr.types import SparseBatch
 
 if TYPE_CHECKING:
     from lsr.index.store import Settings, Store
+    from lsr.index.writer import Writer
+
+Order = Literal["similar", "arrival"]
+"""Rows in segments: alike ones side by side, or as they came."""
 
 _SEGMENT_ENTRIES = 1 << 24
 """Entries that are gathered into one segment in memory: small batches do not become small segments."""
@@ -59,25 +68,24 @@ class MemorySnapshot:
         """Nothing is ever deleted."""
 
 
-def build_in_memory(batches: Iterator[SparseBatch], settings: VectorSettings) -> tuple[MemorySnapshot, int]:
-    """The segments of all batches, and their number of columns."""
+def build_in_memory(
+    vectors: Any, quantize: str, scale: float | None, *, order: Order = "similar"
+) -> tuple[MemorySnapshot, int]:
+    """The segments of all batches, and their number of columns; arguments as for `VectorIndex.build`."""
+    batches = read_batches(vectors)
+    if scale is None and quantize != "f32":
+        held = list(batches)
+        scale = step_from_weights((batch.values for batch in held), quantize)
+        batches = iter(held)
+    settings = VectorSettings(quantize, None if quantize == "f32" else scale)
     segments: list[MemorySegment] = []
     dimension = first = 0
     for group in _gather(batches):
         dimension = group[0].dimension
-        segment = _invert(group, settings, first, f"segment {len(segments)} in memory")
+        segment = _invert(group, settings, first, f"segment {len(segments)} in memory", order)
         segments.append(segment)
         first += len(segment.row_document)
     return MemorySnapshot(settings, tuple(segments)), dimension
-
-
-def cut_batches(batches: Iterable[SparseBatch]) -> Iterator[SparseBatch]:
-    """The same rows in batches that fit into one segment."""
-    for batch in batches:
-        for first in range(0, max(1, len(batch)), MOST_ROWS):
-            indptr = batch.indptr[first : first + MOST_ROWS + 1]
-            part = slice(int(indptr[0]), int(indptr[-1]))
-            yield SparseBatch(indptr - indptr[0], batch.indices[part], batch.values[part], batch.dimension)
 
 
 def _gather(batches: Iterator[SparseBatch]) -> Iterator[list[SparseBatch]]:
@@ -95,7 +103,9 @@ def _gather(batches: Iterator[SparseBatch]) -> Iterator[list[SparseBatch]]:
         yield group
 
 
-def _invert(group: Sequence[SparseBatch], settings: VectorSettings, first: int, name: str) -> MemorySegment:
+def _invert(
+    group: Sequence[SparseBatch], settings: VectorSettings, first: int, name: str, order: Order
+) -> MemorySegment:
     starts = np.cumsum([0, *(len(batch.values) for batch in group)])
     offsets = [batch.indptr[:-1] + start for batch, start in zip(group, starts, strict=False)]
     indptr = np.concatenate([*offsets, starts[-1:]]).astype(np.int64)
@@ -103,24 +113,41 @@ def _invert(group: Sequence[SparseBatch], settings: VectorSettings, first: int, 
         np.concatenate([batch.values for batch in group]), settings.quantize, settings.scale
     )
     columns = np.concatenate([batch.indices for batch in group])
-    layout, order = arrange(indptr, columns, impacts)
-    segment = MemorySegment(name, layout, order, np.arange(first, first + len(order), dtype=np.int64))
+    if order == "similar":
+        layout, rows = arrange(indptr, columns, impacts)
+    else:
+        layout, rows = lay_out(indptr, columns, impacts), np.arange(len(indptr) - 1, dtype=np.int32)
+    segment = MemorySegment(name, layout, rows, np.arange(first, first + len(rows), dtype=np.int64))
     return replace(segment, calibration=calibrate_segment(segment, settings.quantize))
 
 
 def build_on_disk(
-    batches: Iterator[SparseBatch], settings: VectorSettings, path: Path, memory: int | None
+    vectors: Any,
+    path: Path,
+    quantize: str,
+    scale: float | None,
+    *,
+    memory: int | None = None,
+    order: Order = "similar",
 ) -> Store:
-    """Write a store of kind "vectors" in one commit; a failure leaves nothing behind."""
+    """Write a store of kind "vectors" in one commit; a failure leaves nothing behind.
+
+    Arguments are those of `VectorIndex.build`.
+    """
     from lsr.index.store import Settings
 
+    room = memory or DEFAULT_MEMORY
+    piece = min(PIECE, room >> 9)
+    if scale is not None:
+        quantise(np.empty(0, np.float32), quantize, scale)  # refuse it before anything is read
+    batches = read_batches(vectors, piece)
     first = next(batches)
-    plan = Settings("vectors", settings.quantize, settings.scale, first.dimension, memory=memory)
-    store = _begin_build(path, plan)
+    known = None if quantize == "f32" else scale
+    store = _begin_build(path, Settings("vectors", quantize, known, first.dimension, memory=memory))
+    plan = Plan(quantize, known, order == "similar", room, piece, usable_processors())
     try:
         with store.writing() as writer:
-            for batch in chain([first], batches):
-                writer.add_rows(batch, [], [], [], [])  # an index of vectors keeps the vectors alone
+            _write_segments(writer, chain([first], batches), plan, path)
             writer.finish_build()
     except BaseException:
         with store.writing() as writer:
@@ -128,6 +155,37 @@ def build_on_disk(
         store.close()
         raise
     return store
+
+
+def _write_segments(writer: Writer, batches: Iterator[SparseBatch], plan: Plan, folder: Path) -> None:
+    """All rows to temporary files first, and from there to segments."""
+    waiting: list[Runs] = []
+    try:
+        values = _spill(batches, waiting, plan, folder)
+        if plan.scale is None:
+            plan = replace(plan, scale=step_from_weights(values, plan.quantize))
+            writer.fix_step(plan.scale)
+        for _ in values:  # what the scale was not looked for in
+            pass
+        while waiting:
+            merged = merge_runs(waiting[0], plan, folder)
+            waiting.pop(0).remove()
+            writer.add_segment(merged.layout, merged.order, merged.clipped)
+    finally:
+        for runs in waiting:
+            runs.remove()
+
+
+def _spill(
+    batches: Iterator[SparseBatch], waiting: list[Runs], plan: Plan, folder: Path
+) -> Iterator[NDArray[np.float32]]:
+    """Write batches to as few runs as their segments' size allows; gives the weights of each."""
+    for batch in batches:
+        if len(batch) and not (waiting and waiting[-1].takes(batch)):
+            waiting.append(Runs(folder, batch.dimension, plan.quantize, plan.memory))
+        if len(batch):
+            waiting[-1].add(batch)
+        yield batch.values
 
 
 def _begin_build(path: Path, plan: Settings) -> Store:

@@ -14,17 +14,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lsr.errors import EncoderMismatchError, InputError, LsrError
 from lsr.index.catalog import Change, changing, read_catalog
 from lsr.index.catalog_rows import BuildRow, SegmentRow
 from lsr.index.durable import new_name, remove_files, remove_folders, sync_folder, write_file
 from lsr.index.folder import remove_unnamed
-from lsr.index.format import CATALOG_NAME, FileRecord, columns_ascend, container_chunks
+from lsr.index.format import CATALOG_NAME, FileRecord, Section, columns_ascend, container_chunks
 from lsr.index.ids import HASH_BYTES, encode_id
+from lsr.index.layout import Layout
 from lsr.index.lock import WriterLock
 from lsr.index.quantise import quantise
-from lsr.index.segment_writer import Rows, SegmentBuffer
+from lsr.index.segment_writer import LaidOut, Rows, SegmentBuffer
 from lsr.index.settings import DEFAULT_MEMORY, Settings
 from lsr.types import SparseBatch
 
@@ -71,6 +73,12 @@ class Writer:
         """
         self._check()
         self._settings = self._settings.with_largest(float(largest))
+
+    def fix_step(self, step: float | None) -> None:
+        """Fix the scale of an index that has none yet, as the value of one step."""
+        self._check()
+        if self._settings.scale is None:
+            self._settings = replace(self._settings, scale=step)
 
     def add_rows(
         self,
@@ -124,6 +132,21 @@ class Writer:
         if buffer.nbytes > (settings.memory or DEFAULT_MEMORY) // 4:
             self._flush()
         return clipped
+
+    def add_segment(self, layout: Layout, order: NDArray[np.int32], clipped: int) -> None:
+        """Add a segment of vectors that was laid out elsewhere, after all that were added before.
+
+        Args:
+            layout: Its postings.
+            order: int32 [n], the row that comes at each place, as the rows are counted.
+            clipped: Weights that are stored as the largest.
+        """
+        self._check()
+        self._flush()
+        end = self._next_sequence + len(order)
+        segment = LaidOut(layout, order, np.arange(self._next_sequence, end, dtype=np.int64))
+        self._write(segment.metadata(self._settings, clipped), segment.sections(self._settings))
+        self._next_sequence = end
 
     def delete(self, places: Iterable[tuple[int, int]]) -> None:
         """Delete documents in the commit that comes.
@@ -216,9 +239,11 @@ class Writer:
         buffer, self._buffer = self._buffer, None
         if buffer is None or buffer.rows == 0:
             return
+        self._write(buffer.metadata(), buffer.sections())
+
+    def _write(self, metadata: Mapping[str, Any], sections: Sequence[Section]) -> None:
         name = new_name("segment")
-        buffer.lay_out()
-        chunks = container_chunks("segment", name, buffer.metadata(), buffer.sections())
+        chunks = container_chunks("segment", name, metadata, sections)
         self._files.append(write_file(self._folder, name, chunks))
 
     def _publish(self, *, finish: bool) -> None:

@@ -54,10 +54,13 @@ def fill_layout(
     impacts: Array,
     lexical: Array,
     order: Array,
+    first_block: int,
     bound_step: float,
     term_dense: Array,
-    list_offsets: Array,
-    list_postings: Array,
+    entries: Array,
+    positions: Array,
+    pairs: int,
+    postings: int,
     list_entries: Array,
     sparse_postings: Array,
     sparse_lexical: Array,
@@ -70,30 +73,33 @@ def fill_layout(
     dense_postings: Array,
     dense_lexical: Array,
 ) -> int:
-    """Write all arrays of a segment's layout; the arguments were checked by `count_blocks`.
+    """Write a range of blocks of a segment's layout; the arguments were checked by `count_blocks`.
 
     Args:
         impacts: uint8, uint16 or float32 [P].
         lexical: uint8 [P], 1 where the term is a word of the text; empty where that is not known.
+        order: int32 [n], the row at each place of the range.
+        first_block: The block that the range begins with.
         bound_step: What one step of a bound is worth in impacts.
         term_dense: int32 [T], each term's dense number, ascending with the terms, or -1.
-        list_offsets, list_postings: int64 [T + 1], where each sparse term's entries and postings begin.
+        entries: int64 [T], the last entry that was written of each sparse term's list; moved on.
+        positions: int64 [T], where each sparse term's next posting goes; moved on.
+        pairs, postings: How many pairs and postings of dense terms lie before the range.
         sparse_lexical, dense_lexical: uint8, `lexical` in the order of the postings; may be empty.
-        The other arrays are zeros of the lengths that the counts give, and are filled.
+        The other arrays are the whole segment's, zeros of the lengths that the counts give.
 
     Returns:
-        0; -1 if the arrays do not fit together; -2 if a block has more than 65,535 postings of dense terms.
+        0; -2 if a block has more than 65,535 postings of dense terms.
     """
     rows = len(order)
-    blocks = (rows + BLOCK - 1) // BLOCK
+    blocks = len(block_pairs) - 1
     dense = len(dense_maxima) // max(1, blocks)
     words = (dense + _WORD - 1) // _WORD
-    entries, positions = list_offsets[:-1] - 1, list_postings[:-1].copy()
     last = np.full(len(term_dense), -1, np.int64)
     cursors = np.zeros(dense, np.int64)
-    postings, pairs = 0, 0
-    for block in range(blocks):
-        first, end = block * BLOCK, min(rows, (block + 1) * BLOCK)
+    block = first_block
+    for first in range(0, rows, BLOCK):
+        end = min(rows, first + BLOCK)
         cursors[:] = 0
         for place in range(first, end):
             for entry in range(indptr[order[place]], indptr[order[place] + 1]):
@@ -118,8 +124,6 @@ def fill_layout(
                 if len(lexical) > 0:
                     sparse_lexical[positions[term]] = lexical[entry]
                 positions[term] += 1
-        block_postings[block] = postings
-        block_pairs[block] = pairs
         held, begun = 0, 0
         for number in range(dense):
             if number % _WORD == 0:
@@ -144,8 +148,9 @@ def fill_layout(
                 cursors[number] += 1
         postings += begun
         pairs += held
-    block_postings[blocks] = postings
-    block_pairs[blocks] = pairs
+        block += 1
+        block_postings[block] = postings
+        block_pairs[block] = pairs
     return 0
 
 
@@ -161,10 +166,13 @@ def _signature(form: str) -> object:
         given(IMPACT[form]),
         given(types.uint8),
         given(types.int32),
+        types.int64,
         types.float64,
         given(types.int32),
-        given(types.int64),
-        given(types.int64),
+        kept(types.int64),
+        kept(types.int64),
+        types.int64,
+        types.int64,
         kept(types.uint32),
         kept(POSTING[form]),
         kept(types.uint8),

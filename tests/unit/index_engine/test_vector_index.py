@@ -180,10 +180,10 @@ def test_on_disk_is_what_it_is_in_memory(tmp_path, form):
 
 
 def test_little_memory_makes_many_segments(tmp_path, monkeypatch):
-    monkeypatch.setattr("lsr.index.writer.DEFAULT_MEMORY", 4)
+    monkeypatch.setattr("lsr.index.vector_build.DEFAULT_MEMORY", 1000)
     batches = [VECTORS] * 30
     index = VectorIndex.build(batches, tmp_path / "v.lsr")
-    assert len(index._snapshot.segments) == 30
+    assert len(index._snapshot.segments) == 15
     np.testing.assert_array_equal(index.search(QUERY, 60)[1], VectorIndex.build(batches).search(QUERY, 60)[1])
 
 
