@@ -106,8 +106,10 @@ def _all_kernels() -> list[tuple[Callable[..., Any], str]]:
     from lsr.index.kernels import compressed, expand, gather, layout, order, search, topk
 
     functions = (
-        search.search_segment,
-        topk.rank_hits,
+        batch.search_rows,
+        batch.rank_rows,
+        queries.quantise_rows,
+        queries.round_weights,
         layout.count_blocks,
         layout.fill_layout,
         gather.gather_rows,

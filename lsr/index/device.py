@@ -8,17 +8,16 @@ device never loads it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lsr.errors import InputError, MissingExtraError
 from lsr.index.device_scoring import Best, Budget, no_candidates, search_segment, send_queries
 from lsr.index.quantise import QuantisedQuery
-from lsr.index.search import Allowed, Mode, Ranking, Searchable, allowed_rows, check_form, check_options
+from lsr.index.rankings import Rankings
+from lsr.index.search import Allowed, Mode, Searchable, allowed_rows, check_form, check_options
 from lsr.index.uploads import Uploads, free_bytes
 
 if TYPE_CHECKING:
@@ -33,41 +32,6 @@ _PRODUCT_BYTES = 64
 """What one product costs while it waits to be added: its place in the postings, its target, its value."""
 _CANDIDATE_BYTES = 128
 _FEWEST_QUERIES, _MOST_QUERIES = 64, 4096
-
-
-@dataclass(frozen=True, slots=True)
-class Rankings:
-    """The best documents of q queries, each by score descending, then by sequence number ascending.
-
-    Attributes:
-        lengths: int64 [q], how many documents each query found; what lies behind them in a row is empty.
-        scores: float64 [q, k], above 0: the sum of the products, times both steps; empty: 0.0.
-        sequences: int64 [q, k], sequence numbers; empty: -1.
-        segments: int32 [q, k], places of segments in the snapshot.
-        rows: int32 [q, k], the row of the segment that gave the score.
-        documents: int32 [q, k], the document of the segment that the row belongs to.
-    """
-
-    lengths: NDArray[np.int64]
-    scores: NDArray[np.float64]
-    sequences: NDArray[np.int64]
-    segments: NDArray[np.int32]
-    rows: NDArray[np.int32]
-    documents: NDArray[np.int32]
-
-    def __len__(self) -> int:
-        return len(self.lengths)
-
-    def __iter__(self) -> Iterator[Ranking]:
-        for number, length in enumerate(self.lengths.tolist()):
-            place = number, slice(length)
-            yield Ranking(
-                self.scores[place],
-                self.segments[place],
-                self.rows[place],
-                self.documents[place],
-                self.sequences[place],
-            )
 
 
 def find_device(name: str) -> Device:
@@ -171,17 +135,16 @@ def _fetch(
     found.lengths[block] = hits.sum(1)
     found.scores[block] = totals.astype(np.float64) * (scale or 1.0) * steps[:, None]
     found.sequences[block] = np.where(hits, best.sequences.cpu().numpy(), -1)
-    found.segments[block] = places >> 32
-    found.rows[block] = np.where(hits, places & 0xFFFFFFFF, -1)
+    found.places[block, 0] = places >> 32
+    found.places[block, 1] = np.where(hits, places & 0xFFFFFFFF, -1)
     for number, segment in enumerate(snapshot.segments):
-        here = found.segments[block] == number
-        found.documents[block][here] = segment.row_document[found.rows[block][here]]
+        query, place = np.nonzero(hits & (found.places[block, 0] == number))
+        rows = found.places[block][query, 1, place]
+        found.places[block][query, 2, place] = segment.row_document[rows]
 
 
 def _empty_rankings(queries: int, k: int) -> Rankings:
-    def empty(dtype: type[np.generic]) -> NDArray[Any]:
-        return np.full((queries, k), -1, dtype)
-
-    scores = np.zeros((queries, k))
-    places = empty(np.int64), empty(np.int32), empty(np.int32), empty(np.int32)
-    return Rankings(np.zeros(queries, np.int64), scores, *places)
+    found = Rankings.empty(queries, k)
+    found.scores[:] = 0.0
+    found.sequences[:] = -1
+    return found

@@ -150,11 +150,7 @@ def quantise_query(
     """
     check_quantize(quantize)
     places, values = _read_query(columns, weights)
-    if len(places) > MOST_QUERY_TERMS[quantize]:
-        raise QueryError(
-            f"The query has {len(places):,} terms; with {quantize} at most "
-            f"{MOST_QUERY_TERMS[quantize]:,} can be added up, so drop the lightest."
-        )
+    check_query_terms(len(places), quantize)
     if quantize == "f32":
         return QuantisedQuery(places, _to_float32(values), 1.0)
     if len(places) == 0:
@@ -164,6 +160,15 @@ def quantise_query(
     if step == 0.0:  # the largest weight is a denormal number: its ratio to the others is lost already
         step = largest
     return QuantisedQuery(places, _to_integers(values / step, quantize), step)
+
+
+def check_query_terms(terms: int, quantize: str) -> None:
+    """Raise QueryError if a query of so many terms could pass the range of a sum."""
+    if terms > MOST_QUERY_TERMS[quantize]:
+        raise QueryError(
+            f"The query has {terms:,} terms; with {quantize} at most "
+            f"{MOST_QUERY_TERMS[quantize]:,} can be added up, so drop the lightest."
+        )
 
 
 def check_weights(values: NDArray[Any], *, zeros: bool = False) -> None:

@@ -10,22 +10,21 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lsr.errors import InputError, QueryError
-from lsr.index.matrices import read_matrix
+from lsr.errors import InputError
+from lsr.index.batch_search import rank_batch
+from lsr.index.matrices import read_batches
 from lsr.index.memory import read_memory
-from lsr.index.quantise import (
-    QuantisedQuery,
-    check_quantize,
-    quantise_query,
-)
-from lsr.index.search import Mode, Ranking, Searchable, search_many
+from lsr.index.quantise import check_quantize, step_from_weights
+from lsr.index.query_batch import QueryBatch, read_query_matrix
+from lsr.index.rankings import Rankings
+from lsr.index.search import Mode, Searchable
 from lsr.index.uploads import Uploads
-from lsr.index.vector_build import Order, build_in_memory, build_on_disk
+from lsr.index.vector_build import VectorSettings, build_in_memory, build_on_disk, cut_batches
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -62,26 +61,20 @@ class VectorIndex:
         quantize: str = "u8",
         scale: float | None = None,
         memory: int | str | None = None,
-        order: Order = "similar",
+        compress: bool = False,
     ) -> VectorIndex:
         """Index the rows of a sparse matrix.
-
-        On disk, rows are written to temporary files in the folder as they come in (8 bytes an entry), and
-        merged into segments when all were seen, on all processors. Segments are as large as the format
-        allows, about 2 million rows, and as the memory allows: 6 bytes an entry with `"u8"` have to fit.
 
         Args:
             vectors: A SciPy sparse matrix [n, dimension] of finite weights of at least 0, taken as float32,
                 or an iterable of such matrices, one after another, of one dimension.
             path: A folder to make; None keeps the index in memory, without any file.
             quantize: `"u8"`, `"u16"` or `"f32"`, the form of the stored weights.
-            scale: The value of one integer step. Without it the weights decide: 1 if all are whole numbers
-                within range, else the largest weight over 255 or 65,535. Not used with `"f32"`.
-            memory: What the build on disk may use: bytes, or text like `"2GB"`; 1 GB if nothing is said. What
-                Python and the kernels take comes on top (about 300 MB), and what `vectors` holds itself.
-            order: `"similar"` lays alike rows side by side, which makes the index smaller and searches
-                several times faster; `"arrival"` leaves them as they come, which builds twice as fast. The
-                answers are the same.
+            scale: The value of one integer step. Without it the weights are looked at first (an iterable is
+                then held in memory): 1 if all are whole numbers within range, else the largest weight over
+                255 or 65,535. Not used with `"f32"`.
+            memory: What the build on disk may use for what is not written yet: bytes, or text like `"2GB"`.
+            compress: Take a third less room, and a little more time for each search.
 
         Raises:
             InputError: The matrices, or an option, cannot be used.
@@ -89,11 +82,15 @@ class VectorIndex:
         """
         check_quantize(quantize)
         budget = read_memory(memory)
-        if order not in ("similar", "arrival"):
-            raise InputError(f'order="{order}" is unknown; choose "similar" or "arrival".')
+        batches = cut_batches(read_batches(vectors))
+        if scale is None and quantize != "f32":
+            held = list(batches)
+            scale = step_from_weights((batch.values for batch in held), quantize)
+            batches = iter(held)
+        settings = VectorSettings(quantize, None if quantize == "f32" else scale, compress)
         if path is None:
-            return cls(*build_in_memory(vectors, quantize, scale, order=order))
-        store = build_on_disk(vectors, Path(path), quantize, scale, memory=budget, order=order)
+            return cls(*build_in_memory(batches, settings))
+        store = build_on_disk(batches, settings, Path(path), budget)
         return cls(store.snapshot, store.settings.dimension or 0, store)
 
     @classmethod
@@ -158,23 +155,18 @@ class VectorIndex:
             InputError: There is no such device, or its memory is too small.
         """
         snapshot = self._segments()
-        asked = self._read_queries(queries, snapshot.settings.quantize)
-        rankings: Iterable[Ranking]
-        if device is None:
-            rankings = search_many(snapshot, asked, k, threads, mode=mode, overlap=overlap)
-        else:
-            from lsr.index.device import search_many as search_on
+        asked = read_query_matrix(queries, self._dimension, snapshot.settings.quantize)
+        if device is not None:
+            return _padded(self._rank_on(device, snapshot, asked, k, mode, overlap), k)
+        return _padded(rank_batch(snapshot, asked, k, threads, mode=mode, overlap=overlap), k)
 
-            rankings = search_on(
-                snapshot, asked, k, device, uploads=self._uploads, mode=mode, overlap=overlap
-            )
-        scores = np.zeros((len(asked), k), dtype=np.float32)
-        rows = np.full((len(asked), k), -1, dtype=np.int64)
-        with np.errstate(over="ignore"):  # with f32, a product may be beyond float32: infinite, still first
-            for number, ranking in enumerate(rankings):
-                scores[number, : len(ranking)] = ranking.scores
-                rows[number, : len(ranking)] = ranking.sequences
-        return scores, rows
+    def _rank_on(
+        self, device: str, snapshot: Searchable, asked: QueryBatch, k: int, mode: Mode, overlap: float | None
+    ) -> Rankings:
+        from lsr.index.device import search_many
+
+        queries = asked.split()
+        return search_many(snapshot, queries, k, device, uploads=self._uploads, mode=mode, overlap=overlap)
 
     def close(self) -> None:
         """Let the files go; the index cannot be searched afterwards. Closing twice is fine."""
@@ -197,14 +189,13 @@ class VectorIndex:
             raise InputError("The index is closed; open it again.")
         return self._snapshot
 
-    def _read_queries(self, queries: Any, quantize: str) -> list[QuantisedQuery]:
-        try:
-            batch = read_matrix(queries)
-        except InputError as error:
-            raise QueryError(f"The queries cannot be used: {error}") from error
-        if batch.dimension != self._dimension:
-            raise QueryError(f"The queries have {batch.dimension:,} columns, the index {self._dimension:,}.")
-        return [
-            quantise_query(batch.indices[start:end], batch.values[start:end], quantize)
-            for start, end in zip(batch.indptr[:-1], batch.indptr[1:], strict=True)
-        ]
+
+def _padded(found: Rankings, k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Scores and rows in k columns; what is not found is 0.0 and -1."""
+    with np.errstate(over="ignore"):  # with f32, a product may be beyond float32: infinite, still first
+        scores, rows = found.scores.astype(np.float32), found.sequences
+    missing = int(k) - scores.shape[1]
+    if not missing:
+        return scores, rows
+    wider = ((0, 0), (0, missing))
+    return np.pad(scores, wider), np.pad(rows, wider, constant_values=-1)

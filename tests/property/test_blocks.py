@@ -20,8 +20,9 @@ from lsr.index import layout as module
 from lsr.index.calibration import Calibration, Curve
 from lsr.index.layout import KERNEL_ARRAYS, MOST_ROWS, expand, lay_out, match
 from lsr.index.quantise import QuantisedQuery
+from lsr.index.query_batch import pack_queries
 from lsr.index.scratch import scratch
-from lsr.index.search import bound_query, search
+from lsr.index.search import search
 from lsr.index.vector_index import VectorIndex
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -190,11 +191,10 @@ def test_bounds_of_a_query_are_bounds(seed, form, terms):
     given_weights = given_weights.astype(samples.IMPACTS[form])
     given_weights[rng.integers(terms)] = top
     kept = given_weights.astype({"u8": np.uint32, "u16": np.uint64, "f32": np.float64}[form])
-    step = {"u8": 1.0, "u16": 257.0, "f32": 1e-3}[form]
     query = QuantisedQuery(np.arange(terms, dtype=np.int32), given_weights, 1.0)
-    steps, value = bound_query(query, kept, step)
-    assert int(steps.sum(dtype=np.uint64)) * 255 <= 2**32 - 1
-    assert bool((steps * (value / step) >= kept.astype(np.float64)).all())
+    batch = pack_queries([query], form)
+    assert int(batch.rounded.sum(dtype=np.uint64)) * 255 <= 2**32 - 1
+    assert bool((batch.rounded * batch.values >= kept.astype(np.float64)).all())
 
 
 @with_forms

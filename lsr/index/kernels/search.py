@@ -14,11 +14,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import types
 from numba.extending import register_jitable
 from numpy.typing import NDArray
 
-from lsr.index.kernels.blocks import BLOCK, SCORE, TOTAL, given, kept, segment_types
+from lsr.index.kernels.blocks import BLOCK
 from lsr.index.kernels.bounds import BAD_OFFSETS, bound_blocks, locate_terms
 from lsr.index.kernels.candidates import FIRST_GROUPS, choose_blocks, least_bound
 from lsr.index.kernels.score import (
@@ -42,6 +41,7 @@ MORE_ROOM = -5
 """The scratch arrays are too small; `statistics[0]` says how many runs they must hold."""
 
 
+@register_jitable
 def search_segment(
     terms: Array,
     term_dense: Array,
@@ -436,36 +436,3 @@ def _offer_block(
             several,
         )
     return cut(scores, sequences, places, filled, k)
-
-
-def _signature(form: str) -> object:
-    return types.int64(
-        *segment_types(form),
-        given(types.int32),
-        given(types.int64),
-        given(types.uint8),
-        types.int64,
-        given(types.int32),
-        given(TOTAL[form]),
-        given(types.uint32),
-        types.float64,
-        kept(types.uint32),
-        kept(types.uint32),
-        kept(types.uint64, 2),
-        kept(types.uint8),
-        kept(types.int32),
-        kept(types.int32),
-        kept(types.uint64),
-        kept(types.int64, 3),
-        kept(types.int64, 3),
-        kept(TOTAL[form]),
-        kept(SCORE[form]),
-        kept(types.int64),
-        kept(types.int32, 2),
-        types.int64,
-        types.int64,
-        kept(types.int64),
-    )
-
-
-SIGNATURES = {"search_segment": {form: _signature(form) for form in ("u8", "u16", "f32")}}

@@ -13,7 +13,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import types
 from numba.extending import register_jitable
 from numpy.typing import NDArray
 
@@ -106,6 +105,7 @@ def keep_best(scores: Array, sequences: Array, places: Array, filled: int, k: in
     return k
 
 
+@register_jitable
 def rank_hits(
     scores: Array,
     sequences: Array,
@@ -191,26 +191,3 @@ def _sort(scores: Array, sequences: Array, places: Array, filled: int) -> None:
             return
         depth -= 1
         low, high = stack[depth, 0], stack[depth, 1]
-
-
-def _signature(score: types.Type) -> object:
-    return types.int64(
-        types.Array(score, 1, "C"),
-        types.Array(types.int64, 1, "C"),
-        types.Array(types.int32, 2, "C"),
-        types.int64,
-        types.int64,
-        types.float64,
-        types.float64,
-        types.Array(types.float64, 1, "C"),
-        types.Array(types.int32, 2, "C"),
-    )
-
-
-SIGNATURES = {
-    "rank_hits": {
-        "u8": _signature(types.uint64),
-        "u16": _signature(types.uint64),
-        "f32": _signature(types.float64),
-    }
-}

@@ -73,7 +73,7 @@ compiled.kernel(fill_layout, "u8")
 """
     probe(tmp_path, script)
     names = {path.name for path in kernel_files(tmp_path)}
-    assert names >= {"layout.fill_layout.u8", "search.search_segment.u8", "topk.rank_hits.u8"}
+    assert names >= {"layout.fill_layout.u8", "batch.search_rows.u8", "batch.rank_rows.u8"}
     assert {name.rpartition(".")[2] for name in names} == {"u8"}
 
 
@@ -157,7 +157,7 @@ def test_threads_compile_once_and_a_fork_in_between_compiles_too(tmp_path):
 import os, threading
 from lsr.index import compiled
 from lsr.index.kernels.layout import count_blocks
-from lsr.index.kernels.topk import rank_hits
+from lsr.index.kernels.batch import rank_rows
 found = []
 def use():
     found.append(compiled.kernel(count_blocks, "all"))
@@ -165,7 +165,7 @@ threads = [threading.Thread(target=use) for _ in range(8)]
 for thread in threads: thread.start()
 child = os.fork()  # while a thread compiles
 if child == 0:
-    compiled.kernel(rank_hits, "u8")
+    compiled.kernel(rank_rows, "u8")
     os._exit(0)
 for thread in threads: thread.join()
 assert len(found) == 8 and len(set(map(id, found))) == 1
