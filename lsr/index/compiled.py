@@ -103,7 +103,7 @@ def warmup(cache_dir: str | Path | None = None) -> WarmUp:
 
 
 def _all_kernels() -> list[tuple[Callable[..., Any], str]]:
-    from lsr.index.kernels import compressed, expand, gather, layout, order, search, topk
+    from lsr.index.kernels import batch, compressed, expand, gather, layout, order, queries
 
     functions = (
         batch.search_rows,

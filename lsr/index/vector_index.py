@@ -17,14 +17,13 @@ from numpy.typing import NDArray
 
 from lsr.errors import InputError
 from lsr.index.batch_search import rank_batch
-from lsr.index.matrices import read_batches
 from lsr.index.memory import read_memory
-from lsr.index.quantise import check_quantize, step_from_weights
+from lsr.index.quantise import check_quantize
 from lsr.index.query_batch import QueryBatch, read_query_matrix
 from lsr.index.rankings import Rankings
 from lsr.index.search import Mode, Searchable
 from lsr.index.uploads import Uploads
-from lsr.index.vector_build import VectorSettings, build_in_memory, build_on_disk, cut_batches
+from lsr.index.vector_build import Order, build_in_memory, build_on_disk
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -61,19 +60,27 @@ class VectorIndex:
         quantize: str = "u8",
         scale: float | None = None,
         memory: int | str | None = None,
+        order: Order = "similar",
         compress: bool = False,
     ) -> VectorIndex:
         """Index the rows of a sparse matrix.
+
+        On disk, rows are written to temporary files in the folder as they come in (8 bytes an entry), and
+        merged into segments when all were seen, on all processors. Segments are as large as the format
+        allows, about 2 million rows, and as the memory allows: 6 bytes an entry with `"u8"` have to fit.
 
         Args:
             vectors: A SciPy sparse matrix [n, dimension] of finite weights of at least 0, taken as float32,
                 or an iterable of such matrices, one after another, of one dimension.
             path: A folder to make; None keeps the index in memory, without any file.
             quantize: `"u8"`, `"u16"` or `"f32"`, the form of the stored weights.
-            scale: The value of one integer step. Without it the weights are looked at first (an iterable is
-                then held in memory): 1 if all are whole numbers within range, else the largest weight over
-                255 or 65,535. Not used with `"f32"`.
-            memory: What the build on disk may use for what is not written yet: bytes, or text like `"2GB"`.
+            scale: The value of one integer step. Without it the weights decide: 1 if all are whole numbers
+                within range, else the largest weight over 255 or 65,535. Not used with `"f32"`.
+            memory: What the build on disk may use: bytes, or text like `"2GB"`; 1 GB if nothing is said. What
+                Python and the kernels take comes on top (about 300 MB), and what `vectors` holds itself.
+            order: `"similar"` lays alike rows side by side, which makes the index smaller and searches
+                several times faster; `"arrival"` leaves them as they come, which builds twice as fast. The
+                answers are the same.
             compress: Take a third less room, and a little more time for each search.
 
         Raises:
@@ -82,15 +89,11 @@ class VectorIndex:
         """
         check_quantize(quantize)
         budget = read_memory(memory)
-        batches = cut_batches(read_batches(vectors))
-        if scale is None and quantize != "f32":
-            held = list(batches)
-            scale = step_from_weights((batch.values for batch in held), quantize)
-            batches = iter(held)
-        settings = VectorSettings(quantize, None if quantize == "f32" else scale, compress)
+        if order not in ("similar", "arrival"):
+            raise InputError(f'order="{order}" is unknown; choose "similar" or "arrival".')
         if path is None:
-            return cls(*build_in_memory(batches, settings))
-        store = build_on_disk(batches, settings, Path(path), budget)
+            return cls(*build_in_memory(vectors, quantize, scale, order=order, compress=compress))
+        store = build_on_disk(vectors, Path(path), quantize, scale, memory=budget, order=order, compress=compress)
         return cls(store.snapshot, store.settings.dimension or 0, store)
 
     @classmethod
