@@ -42,9 +42,8 @@ class LaidOut:
 
     def sections(self, settings: Settings) -> list[Section]:
         """The sections that an index of vectors has."""
-        layout = compress(self.layout) if settings.compress else self.layout
         return [
-            *layout_sections(layout),
+            *layout_sections(kept_form(self.layout, settings.compress)),
             ("row_document", self.row_document),
             ("document_sequence", self.document_sequence),
         ]
@@ -179,6 +178,11 @@ class SegmentBuffer:
             layout, order = arrange(joined_rows(self._lengths), columns, impacts, lexical=lexical)
             self._laid_out = LaidOut(layout, order, np.concatenate(self._sequences))
         return self._laid_out
+
+
+def kept_form(layout: Layout, compressed: bool) -> Layout:
+    """The layout in the form that an index keeps and searches."""
+    return compress(layout) if compressed else layout
 
 
 def layout_sections(layout: Layout) -> list[Section]:

@@ -23,6 +23,7 @@ from lsr.index.merging import Plan, merge_runs
 from lsr.index.quantise import quantise, step_from_weights
 from lsr.index.runs import Runs
 from lsr.index.search import calibrate_segment
+from lsr.index.segment_writer import kept_form
 from lsr.index.settings import DEFAULT_MEMORY
 from lsr.index.sharing import usable_processors
 from lsr.types import SparseBatch
@@ -69,7 +70,12 @@ class MemorySnapshot:
 
 
 def build_in_memory(
-    vectors: Any, quantize: str, scale: float | None, *, order: Order = "similar"
+    vectors: Any,
+    quantize: str,
+    scale: float | None,
+    *,
+    order: Order = "similar",
+    compress: bool = False,
 ) -> tuple[MemorySnapshot, int]:
     """The segments of all batches, and their number of columns; arguments as for `VectorIndex.build`."""
     batches = read_batches(vectors)
@@ -83,7 +89,7 @@ def build_in_memory(
     for group in _gather(batches):
         dimension = group[0].dimension
         segment = _invert(group, settings, first, f"segment {len(segments)} in memory", order)
-        segments.append(segment)
+        segments.append(replace(segment, layout=kept_form(segment.layout, compress)))
         first += len(segment.row_document)
     return MemorySnapshot(settings, tuple(segments)), dimension
 
@@ -129,6 +135,7 @@ def build_on_disk(
     *,
     memory: int | None = None,
     order: Order = "similar",
+    compress: bool = False,
 ) -> Store:
     """Write a store of kind "vectors" in one commit; a failure leaves nothing behind.
 
@@ -143,7 +150,8 @@ def build_on_disk(
     batches = read_batches(vectors, piece)
     first = next(batches)
     known = None if quantize == "f32" else scale
-    store = _begin_build(path, Settings("vectors", quantize, known, first.dimension, memory=memory))
+    settings = Settings("vectors", quantize, known, first.dimension, memory=memory, compress=compress)
+    store = _begin_build(path, settings)
     plan = Plan(quantize, known, order == "similar", room, piece, usable_processors())
     try:
         with store.writing() as writer:

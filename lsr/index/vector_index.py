@@ -93,7 +93,9 @@ class VectorIndex:
             raise InputError(f'order="{order}" is unknown; choose "similar" or "arrival".')
         if path is None:
             return cls(*build_in_memory(vectors, quantize, scale, order=order, compress=compress))
-        store = build_on_disk(vectors, Path(path), quantize, scale, memory=budget, order=order, compress=compress)
+        store = build_on_disk(
+            vectors, Path(path), quantize, scale, memory=budget, order=order, compress=compress
+        )
         return cls(store.snapshot, store.settings.dimension or 0, store)
 
     @classmethod
