@@ -82,6 +82,7 @@ class Request:
         device: Where the encoder runs.
         precision: Arithmetic of the encoder.
         memory: What may wait in memory to be written, as in `"2GB"`.
+        compress: Make a new index whose segments take less room.
         max_document_weight: For vectors, the weight that scales a new index; None for the largest of them.
         commit_seconds: Commit after so many seconds, or None to commit by number alone.
     """
@@ -99,6 +100,7 @@ class Request:
     device: Device = "auto"
     precision: Precision = "auto"
     memory: str | None = None
+    compress: bool = False
     max_document_weight: float | None = None
     commit_seconds: float | None = COMMIT_SECONDS
 
@@ -221,10 +223,17 @@ class Build:
                 vocabulary=read_vectors(request.vectors).vocabulary,
                 max_document_weight=request.max_document_weight,
                 memory=request.memory,
+                compress=request.compress,
             )
         encoder = self._load(request.encoder or "default")
         named = request.encoder or "default"
-        return plan_index(named, loaded=encoder, memory=request.memory, max_length=request.max_length)
+        return plan_index(
+            named,
+            loaded=encoder,
+            memory=request.memory,
+            max_length=request.max_length,
+            compress=request.compress,
+        )
 
     def _meet(self, store: Store) -> None:
         """Finds the encoder of an index that is there, or refuses what does not fit it."""
@@ -232,6 +241,8 @@ class Build:
         settings = store.settings
         if request.max_document_weight is not None:
             raise InputError(f"{request.path} has its scale already; leave --max-document-weight out.")
+        if request.compress and not settings.compress:
+            raise InputError(f"{request.path} was made without --compress; leave the option out.")
         if request.vectors is not None:
             if settings.encoder_name is not None:
                 raise InputError(

@@ -54,6 +54,7 @@ def plan_index(
     quantize: str = "u8",
     memory: int | str | None = None,
     max_length: int | None = None,
+    compress: bool = False,
 ) -> Plan:
     """Checks the options of a new index and fixes what is open; see `lsr.api.Index.create`.
 
@@ -62,6 +63,7 @@ def plan_index(
         loaded: The encoder of that name, where it is loaded already.
         vocabulary: See `create`, as for the others.
         max_length: Word pieces that the neural side reads; None for the encoder's own limit.
+        compress: Write segments that take less room.
 
     Raises:
         InputError: An option that cannot be used.
@@ -78,7 +80,7 @@ def plan_index(
         raise InputError(f'query_weights={query_weights!r} is unknown; choose "corpus" or "model".')
     if encoder is None:
         return _plan_vectors(
-            vocabulary, max_document_weight, dict(fields or {}), query_weights, quantize, size
+            vocabulary, max_document_weight, dict(fields or {}), query_weights, quantize, size, compress
         )
     if vocabulary is not None or max_document_weight is not None:
         raise InputError(
@@ -103,6 +105,7 @@ def plan_index(
         long_documents=long_documents,
         memory=size,
         max_length=max_length,
+        compress=bool(compress),
     )
     return Plan(settings, side.to_bytes(), loaded)
 
@@ -114,6 +117,7 @@ def _plan_vectors(
     query_weights: str | None,
     quantize: str,
     memory: int | None,
+    compress: bool,
 ) -> Plan:
     if vocabulary is None:
         raise InputError("An index without an encoder needs vocabulary=, the name of each column.")
@@ -135,6 +139,7 @@ def _plan_vectors(
         encoder_fingerprint=None,
         query_weights=None,
         memory=memory,
+        compress=bool(compress),
     )
     return Plan(settings, side.to_bytes(), None)
 

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 @encoding_options
 @length_option
 @memory_option
+@click.option("--compress", is_flag=True, help="Take a third less room, and a little more time to search.")
 @json_option
 @common_options
 def command(
@@ -70,6 +71,7 @@ def command(
     precision: Literal["auto", "fast"],
     max_length: int | None,
     memory: str | None,
+    compress: bool,
     as_json: bool,
 ) -> None:
     """Build an index.
@@ -107,6 +109,7 @@ def command(
         device=device,
         precision=precision,
         memory=memory,
+        compress=compress,
         max_document_weight=max_document_weight,
     )
     report(request, as_json=as_json, verb="Indexed")

@@ -64,6 +64,7 @@ def _describe(index: Index) -> dict[str, Any]:
         "max_length": settings.max_length,
         "long_documents": settings.long_documents,
         "fields": dict(settings.fields),
+        "compress": settings.compress,
         "bytes": total,
         "index_bytes": total - stored,
         "stored_bytes": stored,
@@ -99,7 +100,9 @@ def _print(found: dict[str, Any]) -> None:
         ("on disk", f"{_size(found['bytes'])} ({_size(found['stored_bytes'])} of them stored documents)"),
     ]
     if found["bytes_per_posting"]:
-        rows.append(("postings", f"{found['bytes_per_posting']:.2f} bytes each, bounds and tables included"))
+        packed = ", compressed" if found["compress"] else ""
+        size = f"{found['bytes_per_posting']:.2f} bytes each, bounds and tables included{packed}"
+        rows.append(("postings", size))
     rows += _overlap_rows(found["calibration"])
     click.echo(strong(found["path"]))
     for name, value in rows:

@@ -18,7 +18,8 @@ import numpy as np
 from lsr.errors import IndexCorruptError, LsrError
 from lsr.index.catalog import check_pages
 from lsr.index.catalog_rows import BuildRow, CatalogState, bitmap
-from lsr.index.compressed import CompressedLayout, compress
+from lsr.index.compressed import CompressedLayout
+from lsr.index.compressing import compress
 from lsr.index.folder import missing_file, read_index
 from lsr.index.format import CATALOG_NAME, FileRecord, corrupt
 from lsr.index.ids import hash_ids

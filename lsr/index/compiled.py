@@ -103,7 +103,16 @@ def warmup(cache_dir: str | Path | None = None) -> WarmUp:
 
 
 def _all_kernels() -> list[tuple[Callable[..., Any], str]]:
-    from lsr.index.kernels import batch, compressed, expand, gather, layout, order, queries
+    from lsr.index.kernels import (
+        batch,
+        compressed,
+        demotion,
+        expand,
+        gather,
+        layout,
+        order,
+        queries,
+    )
 
     functions = (
         batch.search_rows,
@@ -119,8 +128,8 @@ def _all_kernels() -> list[tuple[Callable[..., Any], str]]:
         expand.match_row,
         compressed.code_lists,
         compressed.read_lists,
-        compressed.count_dense,
-        compressed.demote_dense,
+        demotion.count_dense,
+        demotion.demote_dense,
         compressed.write_numbers,
         compressed.read_numbers,
     )

@@ -1,36 +1,34 @@
 """Compressed segments: a layout with fewer dense terms, whose lists are kept as gaps and impacts.
 
-`compress` makes one of a layout before it is written, `read_compressed` finds it in a file again. A search
-reads the lists of its own terms alone, into arrays that each thread keeps, and goes on as with any other
-layout (`CompressedLayout.arrays_for`); whatever else wants postings gets an ordinary layout (`arrays`,
-`only`). `docs/index-format.md` says how it is written, `lsr.index.kernels.compressed` what a list looks like.
+`lsr.index.compressing` makes one of a layout before it is written, `read_compressed` finds it in a file
+again. A search reads the lists of its own terms alone, into arrays that each thread keeps, and goes on as
+with any other layout (`CompressedLayout.arrays_for`); whatever else wants postings gets an ordinary layout
+(`arrays`, `only`). `docs/index-format.md` says how it is written, `lsr.index.kernels.compressed` what a list
+looks like.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lsr.errors import DISTRIBUTION, IndexVersionError, InputError
+from lsr.errors import DISTRIBUTION, IndexVersionError
 from lsr.index.compiled import kernel
 from lsr.index.format import Container, Section, corrupt
-from lsr.index.layout import IMPACTS, KERNEL_ARRAYS, PADDING, POSTINGS, Layout
+from lsr.index.layout import KERNEL_ARRAYS, PADDING, POSTINGS, Layout
 
 CODEC = "gaps"
 """What the metadata of a compressed segment say."""
-DENSE_SHARE = 3
-"""A term stays dense if it occurs in at least one of so many blocks. A dense term takes about 3 bytes a
-posting, and more the rarer it is, a list 2.2 or 2.3, but all of a list has to be read for a query."""
-
 _KEPT_POSTINGS = 1 << 22
 """Room for so many postings is kept for the next query."""
-_DENSE = KERNEL_ARRAYS[6:]
+DENSE = KERNEL_ARRAYS[6:]
+"""The arrays that a compressed layout has as any other."""
 _TABLES = ("term_gaps", "term_counts", "term_bytes", "term_words")
 COMPRESSED = {**dict.fromkeys(_TABLES, "|u1"), "list_codes": "|u1"}
 """The types of the sections that a compressed segment has instead of others, without its impacts."""
@@ -52,7 +50,7 @@ class CompressedLayout(Layout):
 
     list_starts: NDArray[np.int64] = None  # type: ignore[assignment]
     list_codes: NDArray[np.uint8] = None  # type: ignore[assignment]
-    list_impacts: NDArray[Any] = None
+    list_impacts: NDArray[Any] = None  # type: ignore[assignment]
     table_bytes: int = 0
     file: str = ""
 
@@ -75,7 +73,7 @@ class CompressedLayout(Layout):
 
     @cached_property
     def _dense_arrays(self) -> tuple[NDArray[Any], ...]:
-        return tuple(getattr(self, name) for name in _DENSE)
+        return tuple(getattr(self, name) for name in DENSE)
 
     def arrays_for(
         self, columns: NDArray[np.int32], starts: NDArray[np.int64] | None = None
@@ -99,7 +97,7 @@ class CompressedLayout(Layout):
 
     def only(self, columns: NDArray[np.int32]) -> Layout:
         """An ordinary layout of some columns, int32 ascending; flags of words are theirs too."""
-        arrays = dict(zip(KERNEL_ARRAYS, self._read_lists(columns), strict=True))
+        arrays: dict[str, Any] = dict(zip(KERNEL_ARRAYS, self._read_lists(columns), strict=True))
         places = np.searchsorted(self.terms, arrays["terms"])
         flags = self.sparse_lexical
         if flags is not None:
@@ -156,15 +154,15 @@ class CompressedLayout(Layout):
 class _Room:
     """Arrays that lists are read into, as `kernels.compressed.read_lists` fills them."""
 
+    arrays: tuple[NDArray[Any], ...]
+
     def __init__(self, form: str, terms: int, postings: int) -> None:
-        self.needed = np.zeros(1, np.int64)
+        self.needed: NDArray[np.int64] = np.zeros(1, np.int64)
         self.kept = True
         self._form = form
         self.terms = terms
-        self._tables = (
-            *(np.zeros(terms, np.int32) for _ in range(2)),
-            *(np.zeros(terms + 1, np.int64) for _ in range(2)),
-        )
+        found, offsets = np.zeros((2, terms), np.int32), np.zeros((2, terms + 1), np.int64)
+        self._tables: tuple[NDArray[Any], ...] = (found[0], found[1], offsets[0], offsets[1])
         self.fit(postings)
 
     def fit(self, postings: int) -> None:
@@ -189,31 +187,8 @@ def _room(form: str, terms: int) -> _Room:
     return room
 
 
-def compress(layout: Layout) -> CompressedLayout:
-    """The compressed form of a layout that was just made.
-
-    Raises:
-        InputError: A row names a column twice.
-    """
-    from lsr.index.kernels import compressed as kernels
-
-    sparser = _demote(layout)
-    starts = np.zeros(len(layout.terms) + 1, np.int64)
-    lists = (sparser.list_offsets, sparser.list_postings, sparser.list_entries, sparser.sparse_postings)
-    code = kernel(kernels.code_lists, layout.form)
-    size = code(*lists, starts, np.empty(0, np.uint8), np.empty(0, IMPACTS[layout.form]))
-    codes = np.zeros(max(0, size) + PADDING, np.uint8)
-    impacts = np.zeros(len(sparser.sparse_postings) - PADDING, IMPACTS[layout.form])
-    if size < 0 or code(*lists, starts, codes, impacts) != size:
-        raise InputError("The vectors cannot be compressed: a row names a column twice.")
-    kept = {field.name: getattr(sparser, field.name) for field in fields(Layout)}
-    kept |= _empty_lists(layout.form)
-    made = CompressedLayout(**kept, list_starts=starts, list_codes=codes, list_impacts=impacts)
-    tables = _tables(made)
-    return CompressedLayout(**{**made.__dict__, "table_bytes": sum(len(table) for _, table in tables)})
-
-
-def _empty_lists(form: str) -> dict[str, NDArray[Any]]:
+def empty_lists(form: str) -> dict[str, NDArray[Any]]:
+    """What a compressed layout has instead of lists."""
     return {
         "list_offsets": np.zeros(1, np.int64),
         "list_entries": np.empty(0, np.uint32),
@@ -223,15 +198,15 @@ def _empty_lists(form: str) -> dict[str, NDArray[Any]]:
 
 def compressed_sections(layout: CompressedLayout) -> list[Section]:
     """The sections that hold a compressed layout."""
-    found = _tables(layout)
+    found = term_tables(layout)
     found += [("list_codes", layout.list_codes), ("list_impacts", layout.list_impacts)]
-    found += [(name, getattr(layout, name)) for name in _DENSE]
+    found += [(name, getattr(layout, name)) for name in DENSE]
     if layout.sparse_lexical is not None and layout.dense_lexical is not None:
         found += [("sparse_lexical", layout.sparse_lexical), ("dense_lexical", layout.dense_lexical)]
     return found
 
 
-def _tables(layout: CompressedLayout) -> list[Section]:
+def term_tables(layout: CompressedLayout) -> list[Section]:
     """What is said about each term, in numbers of few bytes."""
     counts = np.diff(layout.list_postings)
     numbers = (
@@ -304,8 +279,8 @@ def read_compressed(
         list_impacts=impacts,
         table_bytes=sum(len(sections[name]) for name in _TABLES),
         file=file,
-        **_empty_lists(form),
-        **{name: sections[name] for name in _DENSE},
+        **empty_lists(form),
+        **{name: sections[name] for name in DENSE},
     )
 
 
@@ -316,106 +291,3 @@ def _numbers(codes: NDArray[np.uint8], count: int, file: str) -> NDArray[np.int6
     if kernel(read_numbers, "all")(codes, numbers) != count:
         raise corrupt(file, "the tables of its terms cannot be read")
     return numbers
-
-
-def _demote(layout: Layout) -> Layout:
-    """The same postings with lists for all terms but those that occur in many blocks."""
-    from lsr.index.kernels import compressed as kernels
-
-    blocks = layout.blocks
-    dense = np.flatnonzero(layout.term_dense >= 0)
-    blocks_of, counts = np.zeros((2, len(dense)), np.int64)
-    tables = (layout.block_bits, layout.block_pairs, layout.pair_starts)
-    if kernel(kernels.count_dense, "all")(blocks, *tables, blocks_of, counts) < 0:
-        raise InputError("The vectors cannot be compressed: their layout does not fit together.")
-    stays = blocks_of * DENSE_SHARE >= blocks
-    numbers = np.where(stays, np.cumsum(stays) - 1, -1)
-    term_dense = layout.term_dense.copy()
-    term_dense[dense] = numbers
-    lists, postings = np.diff(layout.list_offsets), np.diff(layout.list_postings)
-    lists[dense], postings[dense] = np.where(stays, 0, blocks_of), np.where(stays, 0, counts)
-    offsets, begins = np.zeros((2, len(layout.terms) + 1), np.int64)
-    np.cumsum(lists, out=offsets[1:])
-    np.cumsum(postings, out=begins[1:])
-    made, flags = _sparser(layout, offsets, begins, stays, blocks_of, counts)
-    kernel(kernels.demote_dense, layout.form)(
-        blocks,
-        layout.dense_maxima,
-        *tables,
-        layout.block_postings,
-        layout.dense_postings,
-        _unpacked(layout.dense_lexical, len(layout.dense_postings) - PADDING),
-        numbers,
-        offsets[dense],
-        begins[dense],
-        made["list_entries"],
-        made["sparse_postings"],
-        flags[0],
-        *(made[name] for name in _DENSE[1:]),
-        flags[1],
-    )
-    words = None if layout.sparse_lexical is None else [np.packbits(one, bitorder="little") for one in flags]
-    return Layout(
-        layout.form,
-        layout.rows,
-        layout.bound_step,
-        terms=layout.terms,
-        term_dense=term_dense,
-        term_lexical_df=layout.term_lexical_df,
-        list_offsets=offsets,
-        list_postings=begins,
-        sparse_lexical=words and words[0],
-        dense_lexical=words and words[1],
-        **made,
-    )
-
-
-def _sparser(
-    layout: Layout,
-    offsets: NDArray[np.int64],
-    begins: NDArray[np.int64],
-    stays: NDArray[np.bool_],
-    blocks_of: NDArray[np.int64],
-    counts: NDArray[np.int64],
-) -> tuple[dict[str, Any], tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
-    """The arrays of `_demote`, with the lists that were there already, and flags of words as a byte each."""
-    blocks, known = layout.blocks, layout.sparse_lexical is not None
-    words, pairs, dense = (int(stays.sum()) + 63) // 64, int(blocks_of[stays].sum()), int(counts[stays].sum())
-    dtype, listed = layout.dense_postings.dtype, int(begins[-1])
-    made: dict[str, Any] = {
-        "list_entries": np.zeros(int(offsets[-1]), np.uint32),
-        "sparse_postings": np.zeros(listed + PADDING, dtype),
-        "dense_maxima": layout.dense_maxima.reshape(len(stays), blocks)[stays].reshape(-1),
-        "block_bits": np.zeros(blocks * words, np.uint64),
-        "block_ranks": np.zeros(blocks * words, np.uint16),
-        "block_pairs": np.zeros(blocks + 1, np.int64),
-        "pair_starts": np.zeros(pairs + blocks, np.uint16),
-        "block_postings": np.zeros(blocks + 1, np.int64),
-        "dense_postings": np.zeros(dense + PADDING, dtype),
-    }
-    flags = np.zeros(listed if known else 0, np.uint8), np.zeros(dense if known else 0, np.uint8)
-    _spread(layout.list_entries, layout.list_offsets, offsets, made["list_entries"])
-    _spread(layout.sparse_postings, layout.list_postings, begins, made["sparse_postings"])
-    if known:
-        old = _unpacked(layout.sparse_lexical, len(layout.sparse_postings) - PADDING)
-        _spread(old, layout.list_postings, begins, flags[0])
-    return made, flags
-
-
-def _spread(
-    source: NDArray[Any], old: NDArray[np.int64], new: NDArray[np.int64], target: NDArray[Any]
-) -> None:
-    """Copy each term's stretch to where it lies now; runs of terms between two demoted ones go at once."""
-    lengths = np.diff(old)
-    moved = (new - old)[:-1]
-    held = np.flatnonzero(lengths)
-    if not len(held):
-        return
-    cuts = np.flatnonzero(np.diff(moved[held])) + 1
-    for part in np.split(held, cuts):
-        first, last = int(part[0]), int(part[-1])
-        target[new[first] : new[first] + old[last + 1] - old[first]] = source[old[first] : old[last + 1]]
-
-
-def _unpacked(flags: NDArray[np.uint8] | None, count: int) -> NDArray[np.uint8]:
-    return np.empty(0, np.uint8) if flags is None else np.unpackbits(flags, count=count, bitorder="little")

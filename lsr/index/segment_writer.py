@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lsr.index.columns import ColumnBuffer
-from lsr.index.compressed import CODEC, CompressedLayout, compress, compressed_sections
+from lsr.index.compressed import CODEC, CompressedLayout, compressed_sections
+from lsr.index.compressing import compress
 from lsr.index.format import Section, joined
 from lsr.index.ids import id_sections
 from lsr.index.layout import KERNEL_ARRAYS, MOST_ROWS, Layout, arrange, joined_rows
