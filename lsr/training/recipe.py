@@ -1,14 +1,20 @@
-"""Recipes: a YAML file, or one that ships, read into a frozen record with every field checked."""
+"""Recipes: a YAML file, or one that ships, read into a frozen record with every field checked.
+
+`kind:` decides which record: `project` (here), `distil`, `pretrain` or `adapt`
+(`lsr.training.recipe_distil`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from lsr.errors import InputError, InputFileError, MissingExtraError
+from lsr.training.recipe_distil import AdaptRecipe, DistilRecipe
+from lsr.training.recipe_read import build, merge
 
 
 @dataclass(frozen=True)
@@ -82,13 +88,40 @@ def shipped_recipes() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
-def read_recipe(name: str, changes: Sequence[str] = ()) -> ProjectRecipe:
+Recipe = ProjectRecipe | DistilRecipe | AdaptRecipe
+_KINDS: dict[str, type[Any]] = {
+    "project": ProjectRecipe,
+    "distil": DistilRecipe,
+    "pretrain": DistilRecipe,
+    "adapt": AdaptRecipe,
+}
+
+
+def read_recipe(name: str, changes: Sequence[str] = ()) -> Recipe:
     """Read a recipe and apply `key=value` changes (`lexical.k1=0.8` reaches inside).
 
     Raises:
         InputFileError: Neither a file nor the name of a recipe that ships.
         InputError: Bad YAML, an unknown key, or a value of the wrong type.
         MissingExtraError: YAML needs the extra [train].
+    """
+    values, where = read_values(name, changes)
+    kind = values.pop("kind", "project")
+    if not isinstance(kind, str) or kind not in _KINDS:
+        raise InputError(f"{where}: kind: {kind!r} is not one of {', '.join(_KINDS)}.")
+    if "name" not in values:
+        raise InputError(f"{where}: a recipe needs a `name:` for its model.")
+    if _KINDS[kind] is DistilRecipe:
+        return _distil({"kind": kind, **values}, where)
+    recipe: Recipe = build(_KINDS[kind], values, where)
+    return recipe
+
+
+def read_values(name: str, changes: Sequence[str] = ()) -> tuple[dict[str, Any], str]:
+    """The values of a recipe with its changes applied, unchecked, and the file for messages.
+
+    Raises:
+        As `read_recipe`.
     """
     try:
         import yaml
@@ -110,48 +143,51 @@ def read_recipe(name: str, changes: Sequence[str] = ()) -> ProjectRecipe:
         key, separator, value = change.partition("=")
         if not separator:
             raise InputError(f"--set {change!r} is not of the form key=value.")
-        _assign(values, key.strip().split("."), yaml.safe_load(value))
-    if values.pop("kind", "project") != "project":
-        raise InputError(f"{path}: this version trains recipes of the kind `project` only.")
-    recipe: ProjectRecipe = _build(ProjectRecipe, values, str(path))
-    return recipe
+        try:
+            _assign(values, key.strip().split("."), yaml.safe_load(value))
+        except yaml.YAMLError:
+            raise InputError(f"--set {change!r}: the value is not YAML.") from None
+    return values, str(path)
+
+
+def stages_of(recipe: DistilRecipe) -> tuple[DistilRecipe, ...]:
+    """The stages in order: the recipe itself where it states none."""
+    return recipe.stages or (recipe,)
+
+
+def _distil(values: dict[str, Any], where: str) -> DistilRecipe:
+    """A recipe of gradient training; each of its stages holds all keys, those before it included."""
+    changes = values.pop("stages", None) or []
+    if not isinstance(changes, list) or not all(isinstance(one, Mapping) for one in changes):
+        raise InputError(f"{where}: stages: a list of changes to the recipe is wanted, each a mapping.")
+    recipe: DistilRecipe = build(DistilRecipe, values, where)
+    stages: list[DistilRecipe] = []
+    for number, change in enumerate(changes):
+        if fixed := sorted({"name", "student", "stages"} & set(change)):
+            raise InputError(f"{where}: stages[{number}]: {fixed[0]!r} is the same in all stages.")
+        values = merge(values, change)
+        stages.append(build(DistilRecipe, values, f"{where}, stages[{number}]"))
+    return replace(recipe, stages=tuple(stages))
 
 
 def _assign(values: dict[str, Any], keys: list[str], value: Any) -> None:
-    for key in keys[:-1]:
-        inner = values.setdefault(key, {})
-        if not isinstance(inner, dict):
-            raise InputError(f"--set {'.'.join(keys)}: {key} holds no keys of its own.")
-        values = inner
-    values[keys[-1]] = value
-
-
-def _build(record: type[Any], values: Mapping[str, Any], where: str) -> Any:
-    known = {item.name: item for item in fields(record)}
-    unknown = sorted(set(values) - set(known))
-    if unknown:
-        raise InputError(f"{where}: unknown key {unknown[0]!r}; a recipe knows {', '.join(known)}.")
-    checked: dict[str, Any] = {}
-    for key, value in values.items():
-        checked[key] = _check(key, value, str(known[key].type), where)
-    if record is ProjectRecipe and "name" not in checked:
-        raise InputError(f"{where}: a recipe needs a `name:` for its model.")
-    return record(**checked)
-
-
-def _check(key: str, value: Any, kind: str, where: str) -> Any:
-    if kind == "Lexical" and isinstance(value, dict):
-        return _build(Lexical, value, where)
-    if kind.startswith("tuple") and isinstance(value, list) and all(isinstance(v, str) for v in value):
-        return tuple(value)
-    if "None" in kind and value is None:
-        return None
-    if kind == "bool" and isinstance(value, bool):
-        return value
-    if kind == "int" and isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return value
-    if kind == "float" and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    if kind.startswith("str") and isinstance(value, str) and value:
-        return value
-    raise InputError(f"{where}: {key}: {value!r} is no {kind}.")
+    """Set a value at a path of keys; a number reaches into a list."""
+    place: Any = values
+    for depth, key in enumerate(keys):
+        last = depth == len(keys) - 1
+        if isinstance(place, list):
+            if not key.isdigit() or int(key) >= len(place):
+                raise InputError(f"--set {'.'.join(keys)}: there is no entry {key!r} in that list.")
+            inner: Any = int(key)
+        elif isinstance(place, dict):
+            inner = key
+            if not last:
+                place.setdefault(key, {})
+        else:
+            raise InputError(f"--set {'.'.join(keys)}: {keys[depth - 1]} holds no keys of its own.")
+        if last:
+            place[inner] = value
+        else:
+            if place[inner] is None:
+                place[inner] = {}
+            place = place[inner]

@@ -12,7 +12,7 @@ from lsr.training.recipe_data import DataRecipe, DevRecipe
 
 StudentKind = Literal["symmetric", "splade-doc", "idf", "table", "decoder"]
 TeacherKind = Literal["dense", "sparse", "lexical", "cross-encoder", "stored"]
-RegulariserKind = Literal["none", "flops", "idf-flops", "l1", "l0-flops", "df-flops"]
+RegulariserKind = Literal["flops", "idf-flops", "l1", "l0-flops", "df-flops"]
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,6 @@ class StudentRecipe:
         query_max_length: Word pieces read of a query.
         document_prompt: Stands before every document.
         query_prompt: Stands before every query.
-        keep: Heaviest terms kept of a document, in training too; 0 for all.
         pruning_ratio: Weights below this share of a document's largest are dropped by the saved model.
         dropout: Share of states dropped in training; None for the model's own setting.
     """
@@ -76,7 +75,6 @@ class StudentRecipe:
     query_max_length: int = 64
     document_prompt: str = ""
     query_prompt: str = ""
-    keep: int = 0
     pruning_ratio: float | None = None
     dropout: float | None = None
 
@@ -153,24 +151,26 @@ class RegulariserRecipe:
         threshold: Of `l0-flops`: documents with no more terms are left alone.
         alpha: Of `df-flops`.
         beta: Of `df-flops`.
-        apart: Whether positives and negatives are averaged apart and summed.
+        apart: Whether slots of the candidate lists (positives, negatives) are averaged apart.
+        keep: Heaviest terms kept of a vector, in training and by the saved model; null for all.
     """
 
-    kind: RegulariserKind = "none"
+    kind: RegulariserKind = "flops"
     weight: float = 0.0
     steps: int = 0
     threshold: int = 200
     alpha: float = 0.1
-    beta: float = 10.0
+    beta: float = 5.0
     apart: bool = False
+    keep: int | None = None
 
 
 @dataclass(frozen=True)
 class RegularisersRecipe:
-    """Both sides."""
+    """Both sides; null for none."""
 
-    document: RegulariserRecipe = field(default_factory=lambda: RegulariserRecipe("flops", 0.02))
-    query: RegulariserRecipe = field(default_factory=RegulariserRecipe)
+    document: RegulariserRecipe | None = None
+    query: RegulariserRecipe | None = None
 
 
 @dataclass(frozen=True)

@@ -138,7 +138,7 @@ def test_recipes_are_checked(tmp_path: Path) -> None:
         ("tems=5", "unknown key 'tems'"),
         ("terms=many", "terms"),
         ("terms", "key=value"),
-        ("lexical.kk=1", "unknown key 'kk'"),
+        ("lexical.kk=1", "unknown key 'lexical.kk'"),
     ):
         with pytest.raises(InputError, match=says):
             read_recipe("project", [change])
