@@ -27,7 +27,7 @@ from lsr.training.card import write_card
 from lsr.training.export import export_body
 from lsr.training.recipe import Lexical, ProjectRecipe
 from lsr.training.rows import fit_rows, kept_variance, prior_rows, query_matrix, to_int8
-from lsr.training.teacher import DenseTeacher
+from lsr.training.teachers.dense import DenseTeacher
 from lsr.training.texts import Licences, TextSource
 from lsr.training.vocabulary import TermCounts, Vocabulary, choose_vocabulary
 
