@@ -132,24 +132,20 @@ def exact_contenders(data: Data, args: argparse.Namespace) -> tuple[list[Contend
 
 
 def pisa_variants(data: Data, args: argparse.Namespace) -> dict[str, dict[str, Any]]:
-    variants: dict[str, dict[str, Any]] = {"pisa": {}, "pisa floor": {"floor": True}}
     order = args.order or own_order(data, args)
-    if order is not None:
-        variants["pisa reordered"] = {"order_file": str(order)}
-    return variants
+    return {"pisa": {}, "pisa floor": {"floor": True}, "pisa reordered": {"order_file": str(order)}}
 
 
-def own_order(data: Data, args: argparse.Namespace) -> Path | None:
-    """The order in which lsr would lay the rows, kept as a file; None where this version of lsr has none."""
-    try:
-        from lsr.index.order import order_rows
-    except ImportError:
-        return None
+def own_order(data: Data, args: argparse.Namespace) -> Path:
+    """The order in which lsr would lay the rows, kept as a file."""
+    from lsr.index.order import order_rows
+
     file = args.work / data.name / "order.npy"
     if not file.exists():
         docs = data.docs
-        frequencies = np.bincount(docs.indices, minlength=docs.shape[1])
-        np.save(file, order_rows(docs.indptr.astype(np.int64), docs.indices, docs.data, frequencies))
+        file.parent.mkdir(parents=True, exist_ok=True)
+        weights = docs.data.astype(np.float32, copy=False)
+        np.save(file, order_rows(docs.indptr.astype(np.int64), docs.indices, weights, docs.shape[1]))
     return file
 
 
