@@ -46,6 +46,7 @@ class Teacher(ABC):
         """
         key = hash_texts(hash_texts("documents", documents), queries)
         if key != self._prepared:
+            self._prepared = ""  # what is cut short leaves no mixture of old and new texts
             self._prepare(documents, queries)
             self._prepared = key
 
