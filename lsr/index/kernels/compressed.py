@@ -219,31 +219,37 @@ def _read_list(
     spare = end - high - longer  # bytes of the gaps of 65,536 and more
     if spare < 0:
         return BAD_CODES
-    row, block, last, held, best = -1, -1, at - 1, np.uint32(0), np.uint32(0)
-    for place in range(count):
-        more = np.int64((codes[start + (place >> 3)] >> np.uint8(place & 7)) & np.uint8(1))
-        upper = np.int64(codes[high])  # what it is without a longer gap is not used
-        gap = np.int64(codes[low + place]) | ((upper * more) << 8)
-        if more > upper:
-            spare -= 2
-            if spare < 0:
+    row, block, last, held, best = np.int64(-1), np.int64(-1), at - 1, np.int64(0), np.int64(0)
+    place = 0
+    while place < count:
+        bits = np.int64(codes[start + (place >> 3)])
+        stop = min(place + 8, count)
+        while place < stop:
+            more = bits & 1
+            bits >>= 1
+            upper = np.int64(codes[high])  # without a longer gap it is not used
+            gap = np.int64(codes[low + place]) | ((upper & -more) << 8)
+            if more > upper:
+                spare -= 2
+                if spare < 0:
+                    return BAD_CODES
+                gap |= (np.int64(codes[high + 1]) << 8) | (np.int64(codes[high + 2]) << 16)
+                high += 2
+            if gap == 0:
                 return BAD_CODES
-            gap |= (np.int64(codes[high + 1]) << 8) | (np.int64(codes[high + 2]) << 16)
-            high += 2
-        if gap == 0:
-            return BAD_CODES
-        high += more
-        row += gap
-        impact = impacts[first + place]
-        bound = bound_of(impact, bound_step)
-        now = row >> BLOCK_BITS
-        fresh = now != block
-        last += np.int64(fresh)
-        held = np.uint32(1) if fresh else held + np.uint32(1)
-        best = bound if fresh or bound > best else best
-        entries[last] = (np.uint32(now) << np.uint32(16)) | (best << np.uint32(8)) | held
-        packed[position + place] = pack_posting(row & (BLOCK - 1), impact)
-        block = now
+            high += more
+            row += gap
+            impact = impacts[first + place]
+            bound = bound_of(impact, bound_step)
+            now = row >> BLOCK_BITS
+            same = np.int64(now == block)
+            last += 1 - same
+            held = held * same + 1
+            best = max(best * same, np.int64(bound))
+            entries[last] = np.uint32((now << 16) | (best << 8) | held)
+            packed[position + place] = pack_posting(row & (BLOCK - 1), impact)
+            block = now
+            place += 1
     return last + 1 if row < rows and high == end else BAD_CODES
 
 
