@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
-import pkgutil
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+import lsr
 from lsr.errors import InputError
-from lsr.index import kernels
 from lsr.index.compiled import warmup
 
 # Uses one small kernel and says what was said and found.
@@ -34,14 +34,58 @@ print(json.dumps({
 }))
 """
 
+# Warms the cache twice and names every kernel in each form, as the modules themselves list them.
+WARMUPS = """
+import importlib, json, pkgutil
+from lsr.index import kernels
+from lsr.index.compiled import warmup
+first, second = warmup(), warmup()
+names = []
+for module in pkgutil.iter_modules(kernels.__path__):
+    found = importlib.import_module(f"{kernels.__name__}.{module.name}")
+    for function, forms in getattr(found, "SIGNATURES", {}).items():
+        names += [f"{module.name}.{function}.{form}" for form in forms]
+print(json.dumps({
+    "names": names, "folders": [str(first.folder), str(second.folder)],
+    "compiled": [first.compiled, second.compiled], "loaded": [first.loaded, second.loaded],
+}))
+"""
 
-def probe(cache, script=PROBE):
-    environment = {**os.environ, "LSR_CACHE_DIR": str(cache)}
-    result = subprocess.run(
-        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False
-    )
-    assert result.returncode == 0, result.stderr
-    return json.loads(result.stdout) if script is PROBE else result
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory):
+    """A copy of the package: the cache follows the kernels' source, which a tree under work may change
+    between one process and the next."""
+    place, source = tmp_path_factory.mktemp("package"), Path(lsr.__file__).parent
+    for path in source.rglob("*.py"):
+        target = place / "lsr" / path.relative_to(source)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)
+    return place
+
+
+@pytest.fixture
+def process(package):
+    """Runs a script in a process of its own, which finds the copy."""
+
+    def run(cache, script):
+        path = os.pathsep.join(filter(None, (str(package), os.environ.get("PYTHONPATH"))))
+        environment = {**os.environ, "LSR_CACHE_DIR": str(cache), "PYTHONPATH": path}
+        script = f"import lsr\nassert lsr.__file__.startswith({str(package)!r})\n{script}"
+        command = [sys.executable, "-c", script]
+        result = subprocess.run(
+            command, env=environment, cwd=package, capture_output=True, text=True, check=False
+        )
+        assert result.returncode == 0, result.stderr
+        return result
+
+    return run
+
+
+@pytest.fixture
+def probe(process):
+    """Runs a script and reads what it printed."""
+    return lambda cache, script=PROBE: json.loads(process(cache, script).stdout)
 
 
 def kernel_files(cache):
@@ -54,7 +98,7 @@ def the_kernel(cache):
     return path
 
 
-def test_the_first_process_compiles_and_the_next_one_loads(tmp_path):
+def test_the_first_process_compiles_and_the_next_one_loads(probe, tmp_path):
     first, second = probe(tmp_path), probe(tmp_path)
     assert first["said"] == ["Compiling the search kernels (once per machine)."]
     assert second["said"] == []
@@ -64,21 +108,21 @@ def test_the_first_process_compiles_and_the_next_one_loads(tmp_path):
     assert second["modules"] == []  # loading machine code readies no compiler
 
 
-def test_the_first_wait_is_the_only_one(tmp_path):
+def test_the_first_wait_is_the_only_one(process, tmp_path):
     """Building compiles what searching will need, so that a query never waits for the compiler."""
     script = """
 from lsr.index import compiled
 from lsr.index.kernels.layout import fill_layout
 compiled.kernel(fill_layout, "u8")
 """
-    probe(tmp_path, script)
+    process(tmp_path, script)
     names = {path.name for path in kernel_files(tmp_path)}
     assert names >= {"layout.fill_layout.u8", "batch.search_rows.u8", "batch.rank_rows.u8"}
     assert {name.rpartition(".")[2] for name in names} == {"u8"}
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "empty", "folder"])
-def test_a_damaged_kernel_is_compiled_again_with_one_message(tmp_path, damage):
+def test_a_damaged_kernel_is_compiled_again_with_one_message(probe, tmp_path, damage):
     probe(tmp_path)
     path = the_kernel(tmp_path)
     content = bytearray(path.read_bytes())
@@ -97,7 +141,7 @@ def test_a_damaged_kernel_is_compiled_again_with_one_message(tmp_path, damage):
         assert probe(tmp_path)["said"] == []  # the damaged file was replaced
 
 
-def test_a_cache_that_cannot_be_written_costs_one_message(tmp_path):
+def test_a_cache_that_cannot_be_written_costs_one_message(probe, tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("not a folder", encoding="utf-8")
     answer = probe(blocked)
@@ -106,35 +150,26 @@ def test_a_cache_that_cannot_be_written_costs_one_message(tmp_path):
     assert len(answer["said"]) == 2
 
 
-def test_without_a_listener_the_message_is_logged_once(tmp_path):
+def test_without_a_listener_the_message_is_logged_once(process, tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("not a folder", encoding="utf-8")
     script = PROBE.replace("compiled.on_compile = said.append", "")
-    result = probe(blocked, script)
+    result = process(blocked, script)
     assert result.stderr.count("cannot be written") == 1
     assert len(result.stderr.splitlines()) == 1
 
 
-def every_kernel():
-    """The name of each kernel in each form, as the modules themselves list them."""
-    names = set()
-    for module in pkgutil.iter_modules(kernels.__path__):
-        found = importlib.import_module(f"{kernels.__name__}.{module.name}")
-        for function, forms in getattr(found, "SIGNATURES", {}).items():
-            names |= {f"{module.name}.{function}.{form}" for form in forms}
-    return names
-
-
-def test_warmup_fills_a_folder_once(tmp_path):
-    first, second = warmup(tmp_path), warmup(tmp_path)
-    assert first.loaded == second.compiled == 0
-    assert first.compiled == second.loaded
-    assert {path.name for path in kernel_files(tmp_path)} == every_kernel()
-    assert first.folder == second.folder
+def test_warmup_fills_a_folder_once(probe, tmp_path):
+    found = probe(tmp_path, WARMUPS)
+    kernels = len(found["names"])
+    assert kernels > 10
+    assert found["compiled"] == [kernels, 0] and found["loaded"] == [0, kernels]
+    assert sorted(path.name for path in kernel_files(tmp_path)) == sorted(found["names"])
+    assert {str(path.parent) for path in kernel_files(tmp_path)} == set(found["folders"])
     assert probe(tmp_path)["said"] == []
 
 
-def test_a_warmed_folder_serves_when_only_readable(tmp_path):
+def test_a_warmed_folder_serves_when_only_readable(probe, tmp_path):
     probe(tmp_path)
     path = the_kernel(tmp_path)
     path.parent.chmod(0o555)
@@ -152,7 +187,7 @@ def test_warmup_into_a_folder_that_cannot_be_written_fails(tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_threads_compile_once_and_a_fork_in_between_compiles_too(tmp_path):
+def test_threads_compile_once_and_a_fork_in_between_compiles_too(process, tmp_path):
     script = """
 import os, threading
 from lsr.index import compiled
@@ -171,4 +206,4 @@ for thread in threads: thread.join()
 assert len(found) == 8 and len(set(map(id, found))) == 1
 assert os.waitpid(child, 0)[1] == 0
 """
-    probe(tmp_path, script)
+    process(tmp_path, script)
