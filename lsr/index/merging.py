@@ -127,12 +127,15 @@ class _Merging:
             postings += counted.postings.sum(axis=0)
             blocks += counted.blocks.sum(axis=0)
         filling = Filling(plan.quantize, self._terms, postings, blocks, len(order), largest=self._largest)
-        room = max(plan.memory // 8, plan.memory // 8 * 7 - filling.nbytes)
+        room = max(plan.memory // 8, plan.memory // 4 * 3 - filling.nbytes)
         for window in self._windows(order, room):
-            rows = self._gather(order, window)
-            if not filling.add(rows, self._count(rows), plan.threads):
-                raise InputError("The vectors are no valid batch: a row names a column twice.")
+            self._fill(filling, order, window)
         return filling.layout()
+
+    def _fill(self, filling: Filling, order: NDArray[np.int32], window: _Range) -> None:
+        rows = self._gather(order, window)  # let go before the next window comes
+        if not filling.add(rows, self._count(rows), self._plan.threads):
+            raise InputError("The vectors are no valid batch: a row names a column twice.")
 
     def _count(self, rows: Rows) -> Counted:
         return count_rows(rows, len(self._terms), self._plan.threads)

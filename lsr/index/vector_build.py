@@ -176,12 +176,17 @@ def _write_segments(writer: Writer, batches: Iterator[SparseBatch], plan: Plan, 
         for _ in values:  # what the scale was not looked for in
             pass
         while waiting:
-            merged = merge_runs(waiting[0], plan, folder)
-            waiting.pop(0).remove()
-            writer.add_segment(merged.layout, merged.order, merged.clipped)
+            _write_segment(writer, waiting[0], plan, folder)
+            waiting.pop(0)
     finally:
         for runs in waiting:
             runs.remove()
+
+
+def _write_segment(writer: Writer, runs: Runs, plan: Plan, folder: Path) -> None:
+    merged = merge_runs(runs, plan, folder)  # let go before the next segment is made
+    runs.remove()
+    writer.add_segment(merged.layout, merged.order, merged.clipped)
 
 
 def _spill(
