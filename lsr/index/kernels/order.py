@@ -69,7 +69,9 @@ def pick_terms(
         if row < 0 or row >= len(indptr) - 1:
             return -1
         start, end = indptr[row], indptr[row + 1]
-        if start < 0 or end > len(columns) or end > len(impacts) or at < 0 or limit > len(picked):
+        if start < 0 or end < start or end > len(columns) or end > len(impacts):
+            return -1
+        if at < 0 or limit > len(picked):
             return -1
         if end - start > len(weights):
             weights = np.empty(2 * (end - start), np.uint8)
