@@ -209,7 +209,7 @@ def set_head(model: Any, tokeniser: Tokeniser, documents: Iterable[str], *, acti
         real = torch.cat([state[mask] for state, mask in zip(states, masks, strict=True)])
         if dense.bias is not None:
             dense.bias.fill_(float(_SCALE * real.abs().amax()) + _ROOM)
-        norm.weight.fill_(float(real.std(1).mean()))
+        norm.weight.fill_(float(real.std(1, correction=0).mean()))
         if norm.bias is not None:
             norm.bias.fill_(float(real.mean()))
         if last.bias is None:
