@@ -42,7 +42,7 @@ class CompressedLayout(Layout):
 
     Attributes:
         list_starts: int64 [T + 1], where the codes of each list begin.
-        list_codes: uint8, ending with `PADDING` zeros.
+        list_codes: uint8.
         list_impacts: uint8, uint16 or float32, in the order of the sparse postings.
         table_bytes: What the tables of the terms take in a file.
         file: The file's name, for errors.
@@ -212,7 +212,7 @@ def term_tables(layout: CompressedLayout) -> list[Section]:
     numbers = (
         np.diff(layout.terms.astype(np.int64), prepend=-1),
         counts,  # 0 says that the term is dense
-        np.diff(layout.list_starts) - counts - ((counts + 7) >> 3),
+        np.diff(layout.list_starts) - counts,
         layout.term_lexical_df.astype(np.int64),
     )
     return [(name, _written(one)) for name, one in zip(_TABLES, numbers, strict=True)]
@@ -254,11 +254,11 @@ def read_compressed(
     gaps, counts, longer, words = (_numbers(sections[name], term_count, file) for name in _TABLES)
     codes, impacts = sections["list_codes"], sections["list_impacts"]
     terms = np.cumsum(gaps) - 1  # fewer than 2**28 numbers below 2**35: no sum wraps around
-    sizes = np.where(counts > 0, counts + ((counts + 7) >> 3) + longer, 0)
+    sizes = np.where(counts > 0, counts + longer, 0)
     postings, starts = np.zeros((2, term_count + 1), np.int64)
     np.cumsum(counts, out=postings[1:])
     np.cumsum(sizes, out=starts[1:])
-    good = len(codes) >= PADDING and starts[-1] == len(codes) - PADDING and postings[-1] == len(impacts)
+    good = starts[-1] == len(codes) and postings[-1] == len(impacts)
     if not good or words.max(initial=0) >= 2**32 or terms.max(initial=0) >= 2**31:
         raise corrupt(file, "its lists are not as long as its tables say")
     if form == "u8" and bound_step != 1.0:

@@ -31,7 +31,7 @@ def compress(layout: Layout) -> CompressedLayout:
     lists = (sparser.list_offsets, sparser.list_postings, sparser.list_entries, sparser.sparse_postings)
     code = kernel(kernels.code_lists, layout.form)
     size = code(*lists, starts, np.empty(0, np.uint8), np.empty(0, IMPACTS[layout.form]))
-    codes = np.zeros(max(0, size) + PADDING, np.uint8)
+    codes = np.zeros(max(0, size), np.uint8)
     impacts = np.zeros(len(sparser.sparse_postings) - PADDING, IMPACTS[layout.form])
     if size < 0 or code(*lists, starts, codes, impacts) != size:
         raise InputError("The vectors cannot be compressed: a row names a column twice.")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from contextlib import suppress
 from dataclasses import fields, replace
+from pathlib import Path
 
 import block_samples as samples
 import index_samples
@@ -18,7 +20,7 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
 from lsr.errors import IndexCorruptError, IndexVersionError, InputError
-from lsr.index import compressing
+from lsr.index import compressed, compressing
 from lsr.index import layout as layouts
 from lsr.index.batch_search import rank_batch
 from lsr.index.check import verify
@@ -27,7 +29,7 @@ from lsr.index.compressed import CompressedLayout
 from lsr.index.compressing import compress
 from lsr.index.format import FileRecord, container_chunks, read_container
 from lsr.index.kernels.compressed import read_numbers, write_numbers
-from lsr.index.layout import KERNEL_ARRAYS, PADDING, expand, lay_out, match
+from lsr.index.layout import KERNEL_ARRAYS, expand, lay_out, match
 from lsr.index.quantise import quantise_query
 from lsr.index.query_batch import read_query_matrix
 from lsr.index.search import explain_row, search
@@ -140,7 +142,7 @@ def test_fewer_dense_terms_are_what_laying_out_gives(form, seed, monkeypatch):
 def test_gaps_of_any_length_come_back():
     rng = np.random.default_rng(3)
     rows = 1_500_000
-    places = np.unique(np.concatenate([[0, 255, 256, 65_792, 131_328, rows - 1], rng.integers(0, rows, 40)]))
+    places = np.unique(np.concatenate([[0, 127, 255, 16_638, 33_022, rows - 1], rng.integers(0, rows, 40)]))
     counts = np.zeros(rows, np.int64)
     counts[places] = 1
     indptr = np.concatenate([[0], np.cumsum(counts)])
@@ -282,18 +284,18 @@ def test_flipped_bytes_in_the_checked_process(segment_file, seed):
 @settings(max_examples=400, deadline=None)
 @given(seed=SEEDS, size=st.sampled_from([1, 40, 300, 1500]), form=st.sampled_from(FORMS))
 def test_garbage_in_lists_in_the_checked_process(seed, size, form):
-    """Codes of any bytes, of any bits of length, with tables that fit their lengths."""
+    """Codes of any bytes, and lists that begin anywhere, with tables that fit their lengths."""
     rng = np.random.default_rng(seed)
     segment = squeezed(samples.make(rng, form, rows=size, vocabulary=100, lexical=True))
     layout, codes = segment.layout, segment.layout.list_codes.copy()
-    if len(codes) > PADDING:
-        chosen = rng.random(len(codes) - PADDING) < rng.choice([0.02, 0.3, 1.0])
-        junk = rng.choice(np.array([0, 1, 255, rng.integers(256)], np.uint8), len(chosen))
-        codes[:-PADDING][chosen] = junk[chosen]
+    if len(codes):
+        chosen = rng.random(len(codes)) < rng.choice([0.02, 0.3, 1.0])
+        junk = rng.choice(np.array([0, 1, 128, 255, rng.integers(256)], np.uint8), len(chosen))
+        codes[chosen] = junk[chosen]
     starts = layout.list_starts
     if rng.random() < 0.3:
-        starts = np.sort(rng.integers(0, len(codes) - PADDING + 1, len(starts)))
-        starts[0], starts[-1] = 0, len(codes) - PADDING
+        starts = np.sort(rng.integers(0, len(codes) + 1, len(starts)))
+        starts[0], starts[-1] = 0, len(codes)
     damaged = replace(layout, list_codes=codes, list_starts=starts, file="segment-x")
     segment = replace(segment, layout=damaged)
     with suppress(IndexCorruptError):
@@ -386,10 +388,18 @@ def test_a_list_of_other_rows_is_noticed(segment_file):
 
     def change(metadata, sections):
         codes = sections["list_codes"].copy()
-        codes[:-PADDING] |= 1
+        codes |= 64
         sections["list_codes"] = codes
 
     with pytest.raises(IndexCorruptError, match="a list does not hold the rows that it should"):
         data, record, kept = rewrite(segment_file, change)
         data.flags.writeable = False
         expand(SegmentReader.over(data, record, kept, whole=False).layout)
+
+
+def test_the_page_names_every_section():
+    page = (Path(__file__).resolve().parents[2] / "docs" / "index-format.md").read_text(encoding="utf-8")
+    start = page.index("### Compressed segments")
+    part = page[start : page.index("### Segments of format 1", start)]
+    assert set(re.findall(r"^\| `(\w+)` \|", part, re.MULTILINE)) == {*compressed.COMPRESSED, "list_impacts"}
+    assert f'`"{compressed.CODEC}"`' in part

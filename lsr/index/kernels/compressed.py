@@ -1,11 +1,8 @@
 """Compressed lists of postings: written from the block layout, and back to it for the terms of a query.
 
-A list of c postings is c bits, then c bytes, then more bytes. Byte i is the low byte of gap i, the distance
-from the row before (the first: from row -1), so that no gap is 0. Bit i says that the gap is 256 or more: its
-next byte is then taken from the bytes at the end, in turn. If that byte is 0, the two behind it follow
-instead. So the place of what is read next depends on a bit, not on what was read (as in Stream VByte: Lemire,
-Kurz and Rupp 2018), and one byte is enough for most gaps. The impacts lie in an array of their own. Blocks,
-bounds and counts are not kept: they are found again while a list is read.
+A list is its gaps: the distance of each row from the one before (the first: from row -1), so that none is 0,
+in 7 bits a byte, the low ones first, the last byte below 128. The impacts lie in an array of their own.
+Blocks, bounds and counts are not kept: they are found again while a list is read.
 """
 
 from __future__ import annotations
@@ -23,7 +20,6 @@ from lsr.index.kernels.blocks import (
     IMPACT,
     PADDING,
     POSTING,
-    count_ones,
     given,
     kept,
     pack_posting,
@@ -54,7 +50,7 @@ def code_lists(
     Args:
         list_offsets, list_postings, list_entries, sparse_postings: The layout's (`blocks`).
         starts: int64 [T + 1], filled: where the codes of each term's list begin.
-        codes: uint8, zeros, filled; empty: only `starts` is.
+        codes: uint8, filled; empty: only `starts` is.
         impacts: uint8, uint16 or float32 [postings], filled; empty if `codes` is.
 
     Returns:
@@ -64,9 +60,7 @@ def code_lists(
     for term in range(len(starts) - 1):
         starts[term] = at
         position, end = list_postings[term], list_postings[term + 1]
-        low = at + ((end - position + 7) >> 3)
-        high = low + end - position
-        previous, place = -1, 0
+        previous = -1
         for entry in range(list_offsets[term], list_offsets[term + 1]):
             first = np.int64(list_entries[entry] >> np.uint32(16)) * BLOCK
             for _ in range(np.int64(list_entries[entry] & np.uint32(255))):
@@ -76,31 +70,21 @@ def code_lists(
                 gap = row - previous
                 if gap < 1:
                     return BAD_CODES
-                if writes:
-                    _put_gap(gap, at, low, place, high, codes)
-                    impacts[position] = unpack_impact(sparse_postings[position])
-                high += (gap >= 1 << 8) + 2 * (gap >= 1 << 16)
                 previous = row
-                place += 1
+                while gap >= 128:
+                    if writes:
+                        codes[at] = 128 | (gap & 127)
+                    gap >>= 7
+                    at += 1
+                if writes:
+                    codes[at] = gap
+                    impacts[position] = unpack_impact(sparse_postings[position])
+                at += 1
                 position += 1
         if position != end:
             return BAD_CODES
-        at = high
     starts[len(starts) - 1] = at
     return at
-
-
-@register_jitable
-def _put_gap(gap: int, control: int, low: int, place: int, high: int, codes: Array) -> None:
-    codes[low + place] = gap & 255
-    if gap < 1 << 8:
-        return
-    codes[control + (place >> 3)] |= np.uint8(1 << (place & 7))
-    if gap < 1 << 16:
-        codes[high] = gap >> 8
-    else:
-        codes[high + 1] = (gap >> 8) & 255
-        codes[high + 2] = gap >> 16
 
 
 def read_lists(
@@ -126,7 +110,7 @@ def read_lists(
     Args:
         terms, term_dense: int32 [T].
         list_postings, list_starts: int64 [T + 1], where each term's impacts and codes begin.
-        list_codes: uint8, with `PADDING` zeros at its end.
+        list_codes: uint8.
         list_impacts: uint8, uint16 or float32.
         rows: Number of rows.
         bound_step: What one step of a bound is worth in impacts.
@@ -159,7 +143,7 @@ def read_lists(
             if first < 0 or last < first or last > len(list_impacts):
                 return BAD_CODES
             start, end = list_starts[place], list_starts[place + 1]
-            if start < 0 or end < start or end > len(list_codes) - PADDING:
+            if start < 0 or end < start or end > len(list_codes):
                 return BAD_CODES
             total += last - first
         made += 1
@@ -211,46 +195,35 @@ def _read_list(
     packed: Array,
 ) -> int:
     """Read one list; returns the place behind its last entry, or BAD_CODES."""
-    low = start + ((count + 7) >> 3)
-    high = low + count
-    longer = 0
-    for place in range(start, min(low, end)):
-        longer += count_ones(np.uint64(codes[place]))
-    spare = end - high - longer  # bytes of the gaps of 65,536 and more
-    if spare < 0:
-        return BAD_CODES
     row, block, last, held, best = np.int64(-1), np.int64(-1), at - 1, np.int64(0), np.int64(0)
-    place = 0
-    while place < count:
-        bits = np.int64(codes[start + (place >> 3)])
-        stop = min(place + 8, count)
-        while place < stop:
-            more = bits & 1
-            bits >>= 1
-            upper = np.int64(codes[high])  # without a longer gap it is not used
-            gap = np.int64(codes[low + place]) | ((upper & -more) << 8)
-            if more > upper:
-                spare -= 2
-                if spare < 0:
-                    return BAD_CODES
-                gap |= (np.int64(codes[high + 1]) << 8) | (np.int64(codes[high + 2]) << 16)
-                high += 2
-            if gap == 0:
+    code = start
+    for place in range(count):
+        if code >= end:
+            return BAD_CODES
+        byte = np.int64(codes[code])
+        code += 1
+        gap, shift = byte & 127, 7
+        while byte >= 128:
+            if code >= end or shift > 21:
                 return BAD_CODES
-            high += more
-            row += gap
-            impact = impacts[first + place]
-            bound = bound_of(impact, bound_step)
-            now = row >> BLOCK_BITS
-            same = np.int64(now == block)
-            last += 1 - same
-            held = held * same + 1
-            best = max(best * same, np.int64(bound))
-            entries[last] = np.uint32((now << 16) | (best << 8) | held)
-            packed[position + place] = pack_posting(row & (BLOCK - 1), impact)
-            block = now
-            place += 1
-    return last + 1 if row < rows and high == end else BAD_CODES
+            byte = np.int64(codes[code])
+            code += 1
+            gap |= (byte & 127) << shift
+            shift += 7
+        if gap == 0:
+            return BAD_CODES
+        row += gap
+        impact = impacts[first + place]
+        bound = bound_of(impact, bound_step)
+        now = row >> BLOCK_BITS
+        same = np.int64(now == block)
+        last += 1 - same
+        held = held * same + 1
+        best = max(best * same, np.int64(bound))
+        entries[last] = np.uint32((now << 16) | (best << 8) | held)
+        packed[position + place] = pack_posting(row & (BLOCK - 1), impact)
+        block = now
+    return last + 1 if row < rows and code == end else BAD_CODES
 
 
 def bound_of(impact: Any, bound_step: float) -> Any:
