@@ -33,6 +33,7 @@ class SparsePairs:
 
     def score(self, queries: Numbers, candidates: Numbers) -> Scores:
         """Inner products: float32 [m, C]; see `Teacher.score`."""
+        candidates = np.maximum(candidates, 0)
         scores = np.zeros(candidates.shape, np.float32)
         weights = np.zeros(self.documents.shape[1], np.float32)
         indptr, indices = self.queries.indptr, self.queries.indices
