@@ -16,7 +16,8 @@ from torch import Tensor
 from lsr.training.losses import RankingLoss
 from lsr.training.regularisers import Regulariser
 from lsr.training.sampler import Batch
-from lsr.training.step import Outcome
+from lsr.training.step import Objective as StepObjective
+from lsr.training.step import Outcome, PoolScores
 
 TeacherScores = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float32]]
 """From queries [m] and candidates [m, C] to the ensemble's scores [m, C], scaled."""
@@ -42,25 +43,25 @@ class Objective:
     positives: list[NDArray[np.int64]]
     in_batch: bool = False
 
-    def of(self, batch: Batch, step: int) -> Callable[[Tensor, Tensor], Outcome]:
+    def of(self, batch: Batch, step: int) -> StepObjective:
         """The loss of a batch at an optimiser step, as a function of its vectors."""
         lists = self._lists(batch)
         pool = self._pool(batch) if self.loss.wants_pool else None
-        own = len(batch.queries)
 
-        def compute(documents: Tensor, queries: Tensor) -> Outcome:
+        def compute(documents: Tensor, queries: Tensor, pool_scores: PoolScores) -> Outcome:
             documents = self.document.cut(documents) if self.document else documents
             queries = self.query.cut(queries) if self.query else queries
-            parts = statistics(documents, queries[:own])
+            parts = statistics(documents, queries)
             total = documents.new_zeros(())
             scores = queries @ documents.T
             if self.loss.wants_lists:
-                total = total + self._list_loss(scores[:own], lists, parts)
+                total = total + self._list_loss(scores, lists, parts)
             if pool is not None:
+                every = torch.cat([scores, pool_scores(documents)]) if len(batch.pool) else scores
                 wanted = torch.from_numpy(pool).to(scores.device)
-                value = self.loss.pool(scores.T, wanted.T, torch.ones_like(scores.T, dtype=torch.bool))
+                value = self.loss.pool(every.T, wanted.T, torch.ones_like(every.T, dtype=torch.bool))
                 total, parts = total + value.total, {**parts, **value.parts}
-            total, penalties = self._penalties(total, documents, queries[:own], batch, step)
+            total, penalties = self._penalties(total, documents, queries, batch, step)
             return Outcome(total, {"loss": float(total.detach()), **parts, **penalties})
 
         return compute

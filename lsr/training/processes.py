@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -28,7 +29,7 @@ def shares(count: int, parts: int) -> list[range]:
     ends = [0]
     for part in range(parts):
         ends.append(ends[-1] + size + (part < more))
-    return [range(start, end) for start, end in zip(ends, ends[1:], strict=False)]
+    return [range(start, end) for start, end in pairwise(ends)]
 
 
 class Processes:
@@ -52,7 +53,7 @@ class Processes:
 
     def _start(self, device: str) -> None:
         try:
-            from accelerate import PartialState
+            from accelerate import PartialState  # type: ignore[import-untyped]
         except ImportError:
             raise MissingExtraError("Training in several processes", "train") from None
         state = PartialState(cpu=device == "cpu")

@@ -14,8 +14,8 @@ resumed run draw the same ones; with dropout, another micro-batch size draws oth
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -43,6 +43,9 @@ class Encodes(Protocol):
     def queries(self, tokens: Any) -> Tensor:
         """[B, V]."""
 
+    def scores(self, tokens: Any, documents: Tensor) -> Tensor:
+        """Queries with documents [N, V]: [B, N]."""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -57,8 +60,11 @@ class Outcome:
     parts: dict[str, float] = field(default_factory=dict)
 
 
-Objective = Callable[[Tensor, Tensor], Outcome]
-"""From documents [N, V] and queries [P, V] of the whole batch to the loss."""
+PoolScores = Callable[[Tensor], Tensor]
+"""From documents [N, V] to the scores of further queries with them, [P, N]."""
+
+Objective = Callable[[Tensor, Tensor, PoolScores], Outcome]
+"""From documents [N, V] and queries [m, V] of the whole batch, and the pool's scores, to the loss."""
 
 
 class GradCache:
@@ -89,39 +95,90 @@ class GradCache:
         self._trains_queries: bool | None = None
 
     def step(
-        self, number: int, documents: Sequence[str], queries: Sequence[str], objective: Objective
+        self,
+        number: int,
+        documents: Sequence[str],
+        queries: Sequence[str],
+        objective: Objective,
+        *,
+        pool: Sequence[str] = (),
     ) -> Outcome:
         """Add the gradients of one batch to the parameters' `.grad`.
+
+        Queries that are only looked up are not cached but computed with the loss: a pool of thousands of
+        them never becomes [P, V].
 
         Args:
             number: The optimiser step, for random numbers.
             documents: N texts, those of all processes.
-            queries: P texts, the same.
+            queries: m texts, the same.
             objective: The loss on the whole batch.
+            pool: P further queries, for the objective's pool scores.
         """
-        texts: dict[Role, Sequence[str]] = {"document": documents, "query": queries}
+        texts: dict[Role, Sequence[str]] = {"document": documents}
+        if not self._looks_up:
+            texts["query"] = [*queries, *pool]
         jobs = self._jobs(texts)
-        single = all(sum(role == job[0] for job in jobs) <= 1 for role in texts)
-        if self.processes.count == 1 and single:
+        if self.processes.count == 1 and len(jobs) <= len(texts):
             vectors = {role: self.encode(role, texts[role], number) for role in texts}
-            outcome = objective(vectors["document"], vectors["query"])
+        else:
+            vectors = {role: self._gathered(role, texts[role], jobs, number) for role in texts}
+        with self._one_counts():
+            outcome = self._compute(number, vectors, queries, pool, objective)
             if outcome.total.requires_grad:
                 outcome.total.backward()
-            return outcome
-        whole = {role: self._gathered(role, texts[role], jobs, number) for role in texts}
-        outcome = objective(whole["document"], whole["query"])
-        outcome.total.backward()
-        self._second_pass(jobs, texts, whole, number)
+        if any(tensor.is_leaf for tensor in vectors.values()):
+            self._second_pass(jobs, texts, vectors, number)
         return outcome
+
+    def _compute(
+        self,
+        number: int,
+        vectors: dict[Role, Tensor],
+        queries: Sequence[str],
+        pool: Sequence[str],
+        objective: Objective,
+    ) -> Outcome:
+        if not self._looks_up:
+            own, others = vectors["query"][: len(queries)], vectors["query"][len(queries) :]
+            return objective(vectors["document"], own, lambda documents: others @ documents.T)
+        own = self.encode("query", queries, number)
+
+        def score(documents: Tensor) -> Tensor:
+            tokens = self._on_device(self.student.tokenise(pool, "query"))
+            return self.student.scores(tokens, documents)
+
+        return objective(vectors["document"], own, score)
+
+    @property
+    def _looks_up(self) -> bool:
+        return bool(getattr(self.student, "inference_free", False))
+
+    @contextmanager
+    def _one_counts(self) -> Iterator[None]:
+        """Every process computes the whole loss; gradients that it gives parameters directly count once."""
+        frozen: list[Tensor] = []
+        if self.processes.rank > 0 and isinstance(self.student, torch.nn.Module):
+            frozen = [parameter for parameter in self.student.parameters() if parameter.requires_grad]
+        for parameter in frozen:
+            parameter.requires_grad_(False)
+        try:
+            yield
+        finally:
+            for parameter in frozen:
+                parameter.requires_grad_(True)
 
     def encode(self, role: Role, texts: Sequence[str], number: int, place: int = 0) -> Tensor:
         """Vectors of one micro-batch: float32 [b, V]."""
         draw = (self.seed * 1_000_003 + number) * 64 + self.processes.rank
         torch.manual_seed((draw * 1_000_003 + place * 2 + (role == "query")) % (1 << 63))
-        tokens = self.student.tokenise(texts, role)
+        tokens = self._on_device(self.student.tokenise(texts, role))
         with self.arithmetic():
             vectors = self.student.documents(tokens) if role == "document" else self.student.queries(tokens)
         return vectors.float()
+
+    def _on_device(self, tokens: Any) -> Any:
+        return tokens.to(self.processes.device)
 
     def arithmetic(self) -> AbstractContextManager[Any]:
         """Autocast where it is asked for."""
@@ -160,14 +217,14 @@ class GradCache:
         self,
         jobs: list[tuple[Role, int, int]],
         texts: dict[Role, Sequence[str]],
-        whole: dict[Role, Tensor],
+        vectors: dict[Role, Tensor],
         number: int,
     ) -> None:
         for role, start, stop in jobs:
-            gradient = whole[role].grad
+            gradient = vectors[role].grad if vectors[role].is_leaf else None
             if gradient is None:
                 continue
             with torch.enable_grad():
-                vectors = self.encode(role, texts[role][start:stop], number, start)
-            if vectors.requires_grad:
-                vectors.backward(gradient[start:stop])
+                again = self.encode(role, texts[role][start:stop], number, start)
+            if again.requires_grad:
+                again.backward(gradient[start:stop])

@@ -28,8 +28,9 @@ class Bags(torch.nn.Module):
 
     dimension = 40
 
-    def __init__(self, *, learned_queries: bool = True, dropout: float = 0.0) -> None:
+    def __init__(self, *, learned_queries: bool = True, dropout: float = 0.0, free: bool = False) -> None:
         super().__init__()
+        self.inference_free = free
         generator = torch.Generator().manual_seed(3)
         self.words = torch.nn.Parameter(torch.randn(30, 40, generator=generator))
         self.table = torch.nn.Parameter(torch.rand(30, generator=generator), requires_grad=learned_queries)
@@ -47,6 +48,9 @@ class Bags(torch.nn.Module):
 
     def queries(self, tokens):
         return torch.nn.functional.pad(tokens * self.table, (0, 10))
+
+    def scores(self, tokens, documents):
+        return self.queries(tokens) @ documents.T
 
 
 RNG = np.random.default_rng(0)
@@ -74,17 +78,19 @@ def gradients(micro_batch: int, *, in_batch=False, dropout=0.0, step=2, **option
     batch = Sampler(CANDIDATES, batch=8, width=4, pool=5).draw(step)
     cache = GradCache(student, Processes("cpu"), micro_batch=micro_batch)
     texts = [DOCUMENTS[i] for i in batch.documents]
-    queries = [QUERIES[i] for i in (*batch.queries, *batch.pool)]
-    outcome = cache.step(step, texts, queries, objective(in_batch).of(batch, step))
+    queries, pool = [QUERIES[i] for i in batch.queries], [QUERIES[i] for i in batch.pool]
+    outcome = cache.step(step, texts, queries, objective(in_batch).of(batch, step), pool=pool)
     cache.processes.add_gradients(p for p in student.parameters() if p.requires_grad)
     assert set(outcome.parts) >= {"loss", "kl", "margin-mse", "pool-queries", "document_penalty", "flops"}
     return {name: p.grad for name, p in student.named_parameters() if p.grad is not None}
 
 
 @pytest.mark.parametrize("in_batch", [False, True])
+@pytest.mark.parametrize("free", [False, True])
 @pytest.mark.parametrize("micro_batch", [1, 3, 13])
-def test_gradients_do_not_depend_on_the_micro_batch(micro_batch: int, in_batch: bool) -> None:
-    whole, parts = gradients(1000, in_batch=in_batch), gradients(micro_batch, in_batch=in_batch)
+def test_gradients_do_not_depend_on_the_micro_batch(micro_batch: int, free: bool, in_batch: bool) -> None:
+    whole = gradients(1000, in_batch=in_batch)
+    parts = gradients(micro_batch, in_batch=in_batch, free=free)
     assert set(whole) == set(parts) == {"words", "table"}
     for name, gradient in whole.items():
         assert gradient.abs().max() > 1e-3
@@ -113,7 +119,8 @@ def test_two_processes_do_what_one_does(tmp_path) -> None:
         port = probe.getsockname()[1]
     script = (
         "import sys, json; sys.path.insert(0, sys.argv[2]);"
-        "import test_step as t; g = t.gradients(3);"
+        "import test_step as t; g = t.gradients(3); f = t.gradients(3, free=True);"
+        "g.update({k + ' free': v for k, v in f.items()});"
         "import torch; rank = torch.distributed.get_rank();"
         "json.dump({k: v.tolist() for k, v in g.items()}, open(f'{sys.argv[1]}/{rank}.json', 'w'));"
         "torch.distributed.destroy_process_group()"
@@ -136,8 +143,10 @@ def test_two_processes_do_what_one_does(tmp_path) -> None:
     whole = gradients(1000)
     for rank in range(2):
         found = json.loads((tmp_path / f"{rank}.json").read_text())
-        for name, gradient in whole.items():
-            torch.testing.assert_close(torch.tensor(found[name]), gradient, atol=1e-5, rtol=1e-4)
+        assert len(found) == 4
+        for name, gradient in found.items():
+            expected = whole[name.removesuffix(" free")]
+            torch.testing.assert_close(torch.tensor(gradient), expected, atol=1e-5, rtol=1e-4)
 
 
 def test_shares_cover_all() -> None:
