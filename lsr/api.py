@@ -18,8 +18,8 @@ from lsr.asking import (
     check_many,
     check_search,
     locate,
+    make_all_pairs,
     make_hits,
-    make_pairs,
     match,
     read_queries,
     read_query,
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from lsr.adding import OnDuplicate
     from lsr.asking import Matched, Query
-    from lsr.index.search import Ranking
+    from lsr.index.rankings import Rankings
 
 Mode = Literal["exact", "approximate"]
 
@@ -268,13 +268,13 @@ class Index:
             QueryError: A query that cannot be used.
             UnsupportedError: There is a filter.
         """
-        from lsr.index.search import search
+        from lsr.index.batch_search import rank_batch
 
         check_search(k, offset, filter, mode, overlap, threads)
         snapshot = self.snapshot
-        asked = read_query(query, self.query_side, self.settings, snapshot)
-        ranking = search(snapshot, asked, int(k) + int(offset), mode=mode, overlap=overlap)
-        return make_hits(snapshot, ranking, offset=int(offset))
+        asked = read_queries((query,), self.query_side, self.settings, snapshot)
+        found = rank_batch(snapshot, asked, int(k) + int(offset), mode=mode, overlap=overlap)
+        return make_hits(snapshot, found.ranking(0), offset=int(offset))
 
     def search_many(
         self,
@@ -318,7 +318,7 @@ class Index:
     ) -> list[list[tuple[str, float]]]:
         """Ids and scores alone, for runs and evaluation: no stored document is read. See `search_many`."""
         snapshot, rankings = self._rank_many(queries, k, filter, mode, overlap, threads, device)
-        return [make_pairs(snapshot, ranking) for ranking in rankings]
+        return make_all_pairs(snapshot, rankings)
 
     def explain(self, query: Query, id: str) -> Explanation:
         """Takes the score of one document apart, term by term.
@@ -380,15 +380,18 @@ class Index:
         overlap: float | None,
         threads: int,
         device: str | None,
-    ) -> tuple[Snapshot, list[Ranking]]:
-        from lsr.index.search import search_many
+    ) -> tuple[Snapshot, Rankings]:
+        from lsr.index.batch_search import rank_batch
 
         check_search(k, 0, filter, mode, overlap, threads)
         snapshot, side, settings = self.snapshot, self.query_side, self.settings
         asked = read_queries(check_many(queries), side, settings, snapshot)
         if device is None:
-            return snapshot, search_many(snapshot, asked, int(k), threads, mode=mode, overlap=overlap)
+            return snapshot, rank_batch(snapshot, asked, int(k), threads, mode=mode, overlap=overlap)
         from lsr.index.device import search_many as search_on
 
-        found = search_on(snapshot, asked, int(k), device, uploads=self._uploads, mode=mode, overlap=overlap)
-        return snapshot, list(found)
+        queries = asked.split()
+        found = search_on(
+            snapshot, queries, int(k), device, uploads=self._uploads, mode=mode, overlap=overlap
+        )
+        return snapshot, found

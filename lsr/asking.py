@@ -19,12 +19,14 @@ from numpy.typing import NDArray
 from lsr.encoders.protocol import QuerySide
 from lsr.errors import DocumentNotFoundError, InputError, QueryError, UnsupportedError
 from lsr.index.quantise import QuantisedQuery, quantise_query
+from lsr.index.query_batch import QueryBatch, pack_queries, quantise_queries
 from lsr.types import Explanation, Hit, Kind, TermContribution
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-    from lsr.index.search import Ranking, RowTerms
+    from lsr.index.rankings import Ranking, Rankings
+    from lsr.index.search import RowTerms
     from lsr.index.store import Settings, Snapshot
 
     Query: TypeAlias = str | Mapping[str, float] | csr_array
@@ -59,20 +61,24 @@ def read_query(query: Query, side: QuerySide, settings: Settings, snapshot: Snap
 
 def read_queries(
     queries: Sequence[Query], side: QuerySide, settings: Settings, snapshot: Snapshot
-) -> list[QuantisedQuery]:
+) -> QueryBatch:
     """Many queries as the engine takes them, in their order; texts go to the query side together.
 
     Raises:
         QueryError: See `read_query`.
     """
     texts = [_check_text(query) for query in queries if isinstance(query, str)]
-    weighed = iter(side.weigh_many(texts, _statistics(settings, snapshot)) if texts else ())
-    return [
-        quantise_query(*next(weighed), settings.quantize)
+    weighed = side.weigh_many(texts, _statistics(settings, snapshot)) if texts else []
+    if len(texts) == len(queries):
+        return quantise_queries(weighed, settings.quantize)
+    left = iter(weighed)
+    read = [
+        quantise_query(*next(left), settings.quantize)
         if isinstance(query, str)
         else _read_vector(query, side, settings)
         for query in queries
     ]
+    return pack_queries(read, settings.quantize)
 
 
 def _read_vector(query: Any, side: QuerySide, settings: Settings) -> QuantisedQuery:
@@ -153,17 +159,31 @@ def check_search(k: int, offset: int, filter: Any, mode: str, overlap: float | N
 
 def make_hits(snapshot: Snapshot, ranking: Ranking, *, offset: int = 0) -> list[Hit]:
     """The hits of a ranking from `offset` on, with their stored documents."""
+    segments, documents = ranking.segments.tolist(), ranking.documents.tolist()
     hits = []
-    for i in range(offset, len(ranking.scores)):
-        document = json.loads(snapshot.stored(int(ranking.segments[i]), int(ranking.documents[i])))
-        hits.append(Hit(document["id"], float(ranking.scores[i]), document))
+    for i, score in enumerate(ranking.scores.tolist()[offset:], offset):
+        document = json.loads(snapshot.stored(segments[i], documents[i]))
+        hits.append(Hit(document["id"], score, document))
     return hits
 
 
 def make_pairs(snapshot: Snapshot, ranking: Ranking) -> list[tuple[str, float]]:
     """The ids and scores of a ranking, without reading a stored document."""
-    places = zip(ranking.segments, ranking.documents, ranking.scores, strict=True)
-    return [(snapshot.id(int(s), int(d)), float(score)) for s, d, score in places]
+    return list(zip(snapshot.ids(ranking.segments, ranking.documents), ranking.scores.tolist(), strict=True))
+
+
+def make_all_pairs(snapshot: Snapshot, rankings: Rankings) -> list[list[tuple[str, float]]]:
+    """The ids and scores of many rankings; all ids are read at once where that is less work."""
+    if int(rankings.lengths.sum()) < snapshot.documents:
+        return [make_pairs(snapshot, ranking) for ranking in rankings]
+    ids = [snapshot.ids_of(segment) for segment in range(len(snapshot.segments))]
+    pairs = []
+    for ranking in rankings:
+        places = zip(
+            ranking.segments.tolist(), ranking.documents.tolist(), ranking.scores.tolist(), strict=True
+        )
+        pairs.append([(ids[segment][document], score) for segment, document, score in places])
+    return pairs
 
 
 def match(snapshot: Snapshot, side: QuerySide, query: QuantisedQuery, id: str, scale: float) -> Matched:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
+from weakref import ref
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,10 @@ from lsr.encoders.container import pack, unpack
 from lsr.encoders.protocol import QuerySide
 from lsr.errors import InputError, QueryError
 from lsr.types import CorpusStatistics
+
+_MOST_WORDS = 100_000
+"""Words whose columns are remembered."""
+_ASKED_ENOUGH = 16
 
 
 def inverse_document_frequency(frequencies: NDArray[np.float64], documents: float) -> NDArray[np.float32]:
@@ -85,6 +90,8 @@ class LookupQueries:
         self.fingerprint = fingerprint
         self._stemmer = Stemmer()
         self._splitter = Pieces(pieces)
+        self._known: dict[str, tuple[str, tuple[int, ...]]] = {}
+        self._table = _Table()
 
     @property
     def open_start(self) -> int:
@@ -129,12 +136,21 @@ class LookupQueries:
 
     def columns_of(self, text: str) -> NDArray[np.int32]:
         """The distinct columns of a query, ascending: int32 [m]."""
-        found: set[int] = set()
-        for stem, word in dict(self.analyse(text)).items():
-            column, pieces = self.locate(stem, word)
-            found.add(column)
-            found.update(pieces)
-        return np.array(sorted(found), np.int32)
+        known = self._known
+        found: dict[str, tuple[int, ...]] = {}
+        for word in words(text):
+            stem, columns = known.get(word) or self._learn(word)
+            found[stem] = columns
+        return np.array(sorted(set().union(*found.values())), np.int32)
+
+    def _learn(self, word: str) -> tuple[str, tuple[int, ...]]:
+        """Stem and columns of a word, kept for the next query."""
+        if len(self._known) >= _MOST_WORDS:
+            self._known = {}
+        stem = self._stemmer.stems([word])[0]
+        column, pieces = self.locate(stem, word)
+        learned = self._known[word] = stem, (column, *pieces)
+        return learned
 
     def weigh(
         self, text: str, statistics: CorpusStatistics | None = None
@@ -145,13 +161,19 @@ class LookupQueries:
         `prior_documents` documents: the model speaks in a small index, and gives way as documents come.
         """
         columns = self.columns_of(text)
+        table = self._table.of(self, statistics)
+        return columns, self._weights(columns, statistics) if table is None else table[columns]
+
+    def _weights(
+        self, columns: NDArray[np.int32], statistics: CorpusStatistics | None
+    ) -> NDArray[np.float32]:
         share = np.full(len(columns), self.open_share)
         named = columns < self.open_start
         share[named] = self.shares[columns[named]]
         if statistics is None:
-            return columns, inverse_document_frequency(share * self.documents, self.documents)
+            return inverse_document_frequency(share * self.documents, self.documents)
         frequencies = statistics.document_frequencies(columns) + share * self.prior_documents
-        return columns, inverse_document_frequency(frequencies, statistics.documents + self.prior_documents)
+        return inverse_document_frequency(frequencies, statistics.documents + self.prior_documents)
 
     def weigh_many(
         self, texts: Sequence[str], statistics: CorpusStatistics | None = None
@@ -198,6 +220,31 @@ class LookupQueries:
             "shares": np.ascontiguousarray(self.shares, "<f4").tobytes(),
         }
         return pack(header, sections)
+
+
+class _Table:
+    """The weights of all columns under one state of a corpus, made once that was asked for some times.
+
+    A table costs some milliseconds and saves ten microseconds a query: one search does without.
+    """
+
+    def __init__(self) -> None:
+        self._kept: tuple[Any, NDArray[np.float32] | None, int] = (None, None, 0)
+
+    def of(self, side: LookupQueries, statistics: CorpusStatistics | None) -> NDArray[np.float32] | None:
+        """The table, float32 [dimension], or None while it is not worth making one."""
+        reference, table, asked = self._kept
+        known = statistics if statistics is None or reference is None else reference()
+        if known is not statistics or (reference is None) != (statistics is None):
+            try:
+                reference, table, asked = None if statistics is None else ref(statistics), None, 0
+            except TypeError:  # statistics that nothing may point at weakly: they could be others next time
+                return None
+        if table is None and asked >= _ASKED_ENOUGH:
+            table = side._weights(np.arange(side.dimension, dtype=np.int32), statistics)
+        if table is None or asked <= _ASKED_ENOUGH:
+            self._kept = reference, table, asked + 1
+        return table
 
 
 class VocabularyQueries:

@@ -85,6 +85,15 @@ class IdTable:
         except UnicodeDecodeError:
             raise corrupt(self._file, "an id is no valid text") from None
 
+    def many(self, documents: NDArray[np.int32]) -> list[str]:
+        """The ids of many documents, in their order."""
+        text = self._blob.data
+        starts, ends = self._offsets[documents].tolist(), self._offsets[documents + 1].tolist()
+        try:
+            return [str(text[start:end], "utf-8") for start, end in zip(starts, ends, strict=True)]
+        except UnicodeDecodeError:
+            raise corrupt(self._file, "an id is no valid text") from None
+
     def content_hash(self, document: int) -> bytes:
         """A document's content hash, 16 bytes."""
         return self._content[HASH_BYTES * document : HASH_BYTES * (document + 1)].tobytes()

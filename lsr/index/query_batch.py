@@ -18,7 +18,14 @@ from numpy.typing import NDArray
 from lsr.errors import InputError, QueryError
 from lsr.index.compiled import kernel
 from lsr.index.matrices import read_matrix
-from lsr.index.quantise import IMPACT_TYPES, LARGEST, MOST_QUERY_TERMS, QuantisedQuery, check_query_terms
+from lsr.index.quantise import (
+    IMPACT_TYPES,
+    LARGEST,
+    MOST_QUERY_TERMS,
+    QuantisedQuery,
+    check_query_terms,
+    quantise_query,
+)
 
 SUMS: dict[str, type[np.generic]] = {"u8": np.uint32, "u16": np.uint64, "f32": np.float64}
 """The dtype of query weights as scores multiply with them, for each form of impacts."""
@@ -100,6 +107,22 @@ def read_query_matrix(matrix: Any, dimension: int, form: str) -> QueryBatch:
         found = _quantise((batch.indptr, batch.indices.astype(np.int64), batch.values), dimension, form)
         assert found is not None
     return found
+
+
+def quantise_queries(parts: Sequence[tuple[NDArray[np.int32], NDArray[Any]]], form: str) -> QueryBatch:
+    """Columns and weights of many queries: what `quantise_query` makes of each, all at once.
+
+    Raises:
+        QueryError: As for `quantise_query`.
+    """
+    if parts and all(weights.dtype == _FLOAT32 for _, weights in parts):
+        starts = np.zeros(len(parts) + 1, np.int64)
+        np.cumsum([len(columns) for columns, _ in parts], out=starts[1:])
+        columns, weights = parts[0] if len(parts) == 1 else map(np.concatenate, zip(*parts, strict=True))
+        found = _quantise((starts, columns.astype(np.int64), np.ascontiguousarray(weights)), 2**31 - 1, form)
+        if found is not None:
+            return found
+    return pack_queries([quantise_query(*part, form) for part in parts], form)
 
 
 def pack_queries(queries: Sequence[QuantisedQuery], form: str) -> QueryBatch:

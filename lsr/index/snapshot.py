@@ -117,6 +117,20 @@ class Snapshot:
         """A document's id."""
         return self.segments[segment].id(document)
 
+    def ids(self, segments: NDArray[np.int32], documents: NDArray[np.int32]) -> list[str]:
+        """The ids of many documents, in their order."""
+        numbers = segments.tolist()
+        first = numbers[0] if numbers else -1
+        table = self.segments[first].ids if numbers else None
+        if table is None or numbers.count(first) < len(numbers):
+            return [self.id(*place) for place in zip(numbers, documents.tolist(), strict=True)]
+        return table.many(documents)
+
+    def ids_of(self, segment: int) -> list[str]:
+        """The ids of all documents of a segment."""
+        documents = np.arange(self.segments[segment].documents, dtype=np.int32)
+        return self.ids(np.full(len(documents), segment, np.int32), documents)
+
     def vector(
         self, segment: int, row: int
     ) -> tuple[NDArray[np.int32], NDArray[Any], NDArray[np.bool_] | None]:

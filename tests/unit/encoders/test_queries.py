@@ -77,6 +77,29 @@ def test_the_prior_gives_way_as_documents_come() -> None:
     assert large == pytest.approx(exact, rel=1e-5)
 
 
+def test_the_table_of_weights_gives_what_a_first_query_gets() -> None:
+    texts = ["the vaccines", "cell xyzlo", "x", ""]
+    small, large = Counts(1, {2: 1}), Counts(1_000, {0: 900, 1: 3})
+    queries = side()
+    for statistics in (None, small, large, None, small):
+        for _ in range(20):  # the table comes after some queries, and gives way to that of another corpus
+            for text in texts:
+                columns, weights = queries.weigh(text, statistics)
+                expected = side().weigh(text, statistics)
+                np.testing.assert_array_equal(columns, expected[0])
+                np.testing.assert_array_equal(weights, expected[1])
+    del statistics, small, large
+    np.testing.assert_array_equal(queries.weigh("the")[1], side().weigh("the")[1])
+
+
+def test_remembered_words_are_bounded_and_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lsr.encoders.queries._MOST_WORDS", 3)
+    queries = side()
+    for text in ("the vaccines VACCINE xyzlo", "cells of cell", "xyzlo xyzlos", "the") * 2:
+        np.testing.assert_array_equal(queries.columns_of(text), side().columns_of(text))
+        assert len(queries._known) <= 3
+
+
 def test_bytes_carry_everything() -> None:
     queries = side()
     again = load_query_side(queries.to_bytes())

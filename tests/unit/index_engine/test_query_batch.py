@@ -13,7 +13,7 @@ from lsr.index import batch_search, scratch
 from lsr.index.batch_search import rank_batch
 from lsr.index.matrices import read_matrix
 from lsr.index.quantise import quantise_query
-from lsr.index.query_batch import pack_queries, read_query_matrix
+from lsr.index.query_batch import pack_queries, quantise_queries, read_query_matrix
 from lsr.index.search import search
 from lsr.index.vector_index import VectorIndex
 
@@ -279,3 +279,17 @@ def test_an_infinite_score_in_f32_is_still_first():
     assert rows.tolist() == [[0, 1]]
     assert scores[0, 0] == np.inf
     assert scores[0, 1] == np.float32(3e38)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_weighed_terms_are_quantised_all_at_once_as_one_by_one(form):
+    rng = np.random.default_rng(13)
+    parts = [
+        (rng.permutation(90)[:length].astype(np.int32), np.exp(rng.normal(0, 3, length)).astype(np.float32))
+        for length in rng.integers(0, 12, 50)
+    ]
+    wide = [(columns, weights.astype(np.float64)) for columns, weights in parts]
+    for some in (parts, parts[:1], wide, []):
+        same(quantise_queries(some, form), [quantise_query(*part, form) for part in some])
+    with pytest.raises(QueryError, match="negative, infinite or not a number"):
+        quantise_queries([*parts, (np.array([1], np.int32), np.array([np.nan], np.float32))], form)
