@@ -46,6 +46,11 @@ class Encodes(Protocol):
     def scores(self, tokens: Any, documents: Tensor) -> Tensor:
         """Queries with documents [N, V]: [B, N]."""
 
+    def parameter_groups(
+        self, lr: float, query_lr: float | None = None, weight_decay: float = 0.0
+    ) -> list[dict[str, Any]]:
+        """What the optimiser takes."""
+
 
 @dataclass(frozen=True)
 class Outcome:
