@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numba import njit
 
-from lsr.errors import IndexCorruptError
+from lsr.errors import IndexCorruptError, InputError
 from lsr.index import layout as module
 from lsr.index.compiled import kernel
 from lsr.index.kernels import blocks, topk
@@ -25,6 +25,7 @@ from lsr.index.layout import BLOCK, PADDING, expand, match
 from lsr.index.search import search
 
 SEEDS = st.integers(0, 2**32 - 1)
+with_forms = pytest.mark.parametrize("form", FORMS)
 CHECKED = os.environ.get("NUMBA_BOUNDSCHECK") == "1"
 only_checked = pytest.mark.skipif(not CHECKED, reason="runs in the process that checks every index")
 seldom = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -283,25 +284,36 @@ def test_a_harmless_change_is_none():
 
 
 @pytest.mark.skipif(CHECKED, reason="is the process already")
-def test_kernels_stay_inside_their_arrays(tmp_path):
+@pytest.mark.parametrize("form", ["u8", *(pytest.param(form, marks=pytest.mark.slow) for form in FORMS[1:])])
+def test_kernels_stay_inside_their_arrays(tmp_path, form):
     """The tests marked `only_checked`, where Numba raises IndexError if a kernel would leave an array."""
     environment = {**os.environ, "NUMBA_BOUNDSCHECK": "1", "LSR_CACHE_DIR": str(tmp_path)}
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-k", "checked_process", __file__]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "no:cacheprovider",
+        "-k",
+        f"checked_process and {form}",
+        __file__,
+    ]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout
     assert "passed" in result.stdout and "skipped" not in result.stdout, result.stdout
 
 
 @only_checked
+@with_forms
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=SEEDS, k=st.sampled_from([1, 5, 400]), rows=st.sampled_from([1, 40, 300, 1500]))
-def test_search_in_the_checked_process(kinds, seed, k, rows):
+def test_search_in_the_checked_process(kinds, form, seed, k, rows):
     rng = np.random.default_rng(seed)
-    segment = damaged(rng, samples.make(rng, "u8", rows=rows, vocabulary=100))
-    asked = samples.query(rng, "u8", int(rng.choice([3, 100])), 100)
+    segment = damaged(rng, samples.make(rng, form, rows=rows, vocabulary=100))
+    asked = samples.query(rng, form, int(rng.choice([3, 100])), 100)
     living = [np.full((rows + 7) // 8, 255, np.uint8)] if rng.random() < 0.5 else None
     try:
-        found = hits(search(Snapshot("u8", [segment], living), asked, k))
+        found = hits(search(Snapshot(form, [segment], living), asked, k))
     except IndexCorruptError:
         return
     assert len(found) <= k
@@ -309,11 +321,12 @@ def test_search_in_the_checked_process(kinds, seed, k, rows):
 
 
 @only_checked
+@with_forms
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=SEEDS, rows=st.sampled_from([1, 40, 300]))
-def test_expansion_in_the_checked_process(kinds, seed, rows):
+def test_expansion_in_the_checked_process(kinds, form, seed, rows):
     rng = np.random.default_rng(seed)
-    segment = damaged(rng, samples.make(rng, "u8", rows=rows, vocabulary=100, lexical=True))
+    segment = damaged(rng, samples.make(rng, form, rows=rows, vocabulary=100, lexical=True))
     layout = segment.layout
     try:
         postings = expand(layout)
@@ -332,11 +345,12 @@ def test_expansion_in_the_checked_process(kinds, seed, rows):
 
 
 @only_checked
+@with_forms
 @settings(max_examples=300, deadline=None)
 @given(seed=SEEDS)
-def test_counting_in_the_checked_process(seed):
+def test_counting_in_the_checked_process(form, seed):
     rng = np.random.default_rng(seed)
-    indptr, _, _ = samples.csr(rng, 40, 6, 5, "u8")
+    indptr, _, _ = samples.csr(rng, 40, 6, 5, form)
     local = rng.integers(0, 6, indptr[-1]).astype(np.int32)
     order = rng.permutation(40).astype(np.int32)
     arrays = [
@@ -346,14 +360,36 @@ def test_counting_in_the_checked_process(seed):
 
 
 @only_checked
-def test_a_fault_in_the_checked_process():
+@with_forms
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=SEEDS, rows=st.sampled_from([1, 40, 300]))
+def test_laying_out_in_the_checked_process(kinds, form, seed, rows):
+    """Whatever rows: they are refused, or what comes of them can be read and searched."""
+    rng = np.random.default_rng(seed)
+    indptr, indices, impacts = samples.csr(rng, rows, 60, 9, form)
+    arrays = [anything(rng, array) if rng.random() < 0.5 else array for array in (indptr, indices)]
+    asked = samples.query(rng, form, 30, 60)
+    try:
+        layout, order = module.arrange(*arrays, impacts, threads=1)
+        owners = np.arange(rows, dtype=np.int32)
+        segment = samples.Segment("segment-x", layout, owners, owners.astype(np.int64), [], [])
+        expand(layout)
+        search(Snapshot(form, [segment]), asked, 10)
+    except (InputError, IndexCorruptError):
+        return
+    assert sorted(order.tolist()) == list(range(rows))
+
+
+@only_checked
+@with_forms
+def test_a_fault_in_the_checked_process(form):
     """A bitmap that is too short is the caller's fault, and shows that the checks reach the helpers too."""
-    from lsr.index import search as engine
+    from lsr.index import batch_search as engine
 
     rng = np.random.default_rng(1)
-    segment = samples.lay(rng, np.arange(201), np.zeros(200, np.int32), np.ones(200, np.uint8))
-    asked = samples.query(rng, "u8", 200, 1)
+    segment = samples.lay(rng, np.arange(201), np.zeros(200, np.int32), np.ones(200, samples.IMPACTS[form]))
+    asked = samples.query(rng, form, 200, 1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(engine, "allowed_rows", lambda *_: np.full(3, 255, np.uint8))
         with pytest.raises(IndexError):
-            search(Snapshot("u8", [segment]), asked, 100)
+            search(Snapshot(form, [segment]), asked, 100)
