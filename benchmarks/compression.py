@@ -306,9 +306,9 @@ ENDING = """## What was decided
 - *Which terms are dense* decides more than how gaps are coded. A dense term pays a byte for every block and
   two for every block that it is in; a list pays 2.2 bytes a posting, but is read whole for each query. Dense
   from 1/{share} is the choice.
-- *What it costs*: on real vectors 15 % of the median of expanded queries and 28 % of IDF queries, on synthetic
-  IDF queries 42 %. Synthetic expanded queries score so few blocks that reading their lists more than doubles
-  their time, and a list grows with its segment: compression is an option, not the default.
+- *What it costs*: on real vectors 15 % of the median of expanded queries and 28 % of IDF queries, on
+  synthetic IDF queries 42 %. Synthetic expanded queries score so few blocks that reading their lists more
+  than doubles their time, and a list grows with its segment: compression is an option, not the default.
 - *Gaps in 7 bits a byte*: almost all are one byte. Whole bytes with a bit beside each that is longer, so that
   nothing hangs on what was just read, took more room and more time. Codes of bits would save 0.1 to 0.36 of
   2.2 bytes of lists and cost shifts at every posting; they were sized here, not built.
