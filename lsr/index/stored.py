@@ -8,7 +8,8 @@ measurements). `StoredBuffer` writes, `StoredDocuments` reads.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ BLOCK_BYTES = 4096
 """A block is closed as soon as it holds this many bytes."""
 
 _LEVEL = 6
+_KEPT = 2048
+"""Expanded blocks that a reader keeps, 16 MB at most: popular documents, and small corpora as a whole."""
 
 
 class StoredBuffer:
@@ -80,18 +83,33 @@ class StoredDocuments:
         check_offsets(self._block_offsets, len(self._blocks), file, "block offsets")
         check_offsets(self._first, documents, file, "first documents of blocks")
         check_offsets(self._raw, int(self._raw[-1]), file, "document lengths")
+        self._expand = _expander(self._blocks, self._block_offsets, file)
+        self._kept = lru_cache(_KEPT)(self._expand)
 
     def __getitem__(self, document: int) -> bytes:
         """One document as it was added; IndexCorruptError if its block is damaged."""
-        block = int(np.searchsorted(self._first, document, side="right")) - 1
+        block = int(self._first.searchsorted(document, side="right")) - 1
         begin, start = int(self._raw[self._first[block]]), int(self._raw[document])
         end = int(self._raw[document + 1])
-        data = self._blocks[self._block_offsets[block] : self._block_offsets[block + 1]]
+        whole = int(self._raw[self._first[block + 1]]) - begin
+        expand = self._kept if whole <= 2 * BLOCK_BYTES else self._expand
+        return expand(block, whole)[start - begin : end - begin]
+
+
+def _expander(
+    blocks: NDArray[np.uint8], offsets: NDArray[np.int64], file: str
+) -> Callable[[int, int], bytes]:
+    """A function that expands a block of so many bytes; it must not hold the reader, which holds it."""
+
+    def expand(block: int, size: int) -> bytes:
+        data = blocks[offsets[block] : offsets[block + 1]]
         try:
             # Never more than the length that was checked, whatever the block would expand to.
-            raw = zlib.decompressobj().decompress(data.data, max(1, end - begin))
+            raw = zlib.decompressobj().decompress(data.data, max(1, size))
         except zlib.error:
-            raise corrupt(self._file, "a block of stored documents cannot be expanded") from None
-        if len(raw) < end - begin:
-            raise corrupt(self._file, "a block of stored documents is too short")
-        return raw[start - begin : end - begin]
+            raise corrupt(file, "a block of stored documents cannot be expanded") from None
+        if len(raw) < size:
+            raise corrupt(file, "a block of stored documents is too short")
+        return raw
+
+    return expand
