@@ -260,3 +260,19 @@ def test_another_encoder_is_refused(lsr, small: Path, tmp_path: Path) -> None:
     index(lsr, small, path)
     done = lsr("index", small, "--index", path, "--append", "--encoder", "nothing")
     assert done.code == 2 and "nothing" in done.last
+
+
+def test_a_compressed_index_answers_alike_and_stays_compressed(lsr, small: Path, tmp_path: Path) -> None:
+    plain, packed = tmp_path / "plain.lsr", tmp_path / "packed.lsr"
+    index(lsr, small, plain)
+    index(lsr, small, packed, "--compress")
+    assert not lsr("info", plain, "--json").json()["compress"]
+    assert lsr("info", packed, "--json").json()["compress"]
+    asked = ("immune system", "--explain", "--json")
+    assert lsr("search", packed, *asked).json() == lsr("search", plain, *asked).json()
+    assert index(lsr, small, packed, "--append").code == 0
+    assert lsr("info", packed, "--json").json()["compress"]
+    assert lsr("verify", packed, "--deep").code == 0
+    refused = index(lsr, small, plain, "--append", "--compress")
+    assert refused.code == 2
+    assert refused.err.endswith("was made without --compress; leave the option out.\n")
