@@ -95,6 +95,11 @@ def _hash_of(path: Path, plain: bool) -> str:
     if plain and weights.is_file():
         with open(weights, "rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
+    return hash_files(path)
+
+
+def hash_files(path: Path) -> str:
+    """The hash of everything in a model's folder that a score could depend on: 64 hex digits."""
     hashed = hashlib.sha256()
     for file in sorted(file for file in path.rglob("*") if file.suffix in _CONTENT and file.is_file()):
         hashed.update(file.relative_to(path).as_posix().encode("utf-8", "surrogatepass") + b"\0")

@@ -35,7 +35,7 @@ def plain_bm25(query: str, document: str, documents: list[str], k1: float, b: fl
     score = 0.0
     for stem in set(Stemmer().stems(words(query))):
         frequency = sum(stem in other for other in stemmed)
-        if frequency:
+        if counts[stem]:
             idf = math.log(1 + (len(stemmed) - frequency + 0.5) / (frequency + 0.5))
             norm = k1 * (1 - b + b * sum(counts.values()) / average)
             score += idf * counts[stem] * (k1 + 1) / (counts[stem] + norm)
