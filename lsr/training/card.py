@@ -47,11 +47,11 @@ Use: `pip install {DISTRIBUTION}`, then `lsr.load_encoder("{recipe.name}")` or `
 No labels and no judgements. The stems were counted in {counts.documents:,} passages. Text by set, part and id
 prefix{_experiment(recipe)}:
 
-{_table(source.used, source)}
+{licence_table(source.used, source)}
 
 Left out because its licence does not allow it in shipped weights:
 
-{_table(source.refused, source)}
+{licence_table(source.refused, source)}
 
 {source.held_out:,} readings of dev-part texts (sha256 of the id, mod 20, is 0) were left out too. A text that was read
 in several stages counts once for each. The teacher itself has seen what its own card lists; for all-MiniLM-L6-v2
@@ -69,7 +69,8 @@ def _experiment(recipe: ProjectRecipe) -> str:
     return " (an EXPERIMENT: text that the licence table refuses was taken too)" if recipe.experiment else ""
 
 
-def _table(counted: Counter[tuple[str, Part, str]], source: TextSource) -> str:
+def licence_table(counted: Counter[tuple[str, Part, str]], source: TextSource) -> str:
+    """What was counted as a Markdown table: set, part, id prefix, readings, licence, attribution."""
     if not counted:
         return "(nothing)"
     lines = ["| set | part | prefix | readings | licence | attribution |", "|---|---|---|---|---|---|"]

@@ -123,7 +123,9 @@ def open_data(recipe: DataRecipe, data_dir: Path) -> TextSource:
     return TextSource(data_dir, licences, recipe.experiment)
 
 
-def read_collection(recipe: DataRecipe, source: TextSource, dev: DevRecipe | None = None) -> Collection:
+def read_collection(
+    recipe: DataRecipe, source: TextSource, dev: DevRecipe | None = None, *, queries: bool = True
+) -> Collection:
     """Read documents and queries, and set the dev part aside.
 
     Args:
@@ -131,6 +133,7 @@ def read_collection(recipe: DataRecipe, source: TextSource, dev: DevRecipe | Non
         source: From `open_data`; counts what is used and what is refused.
         dev: How much is held out; None or `queries: 0` for nothing. Dev queries are never trained on
             either way.
+        queries: Whether there must be a query.
 
     Returns:
         The collection, the same for the same recipe and data.
@@ -145,7 +148,7 @@ def read_collection(recipe: DataRecipe, source: TextSource, dev: DevRecipe | Non
         _read_queries(found, recipe, source, folder)
     for text in found.dev:  # a text that is a dev query under one id may be a training query under another
         found.queries.pop(text, None)
-    if not found.documents or not found.queries:
+    if not found.documents or (queries and not found.queries):
         what = "document" if not found.documents else "query"
         raise InputError(f"No {what} is left to train on; look at the recipe's data and its licence table.")
     return _number(found, recipe, dev or DevRecipe(queries=0))
