@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from lsr.encoders.folder_settings import FolderSettings
 from lsr.encoders.pretrained import load_pretrained, loading_fault, quiet
@@ -294,3 +296,31 @@ def set_dropout(model: nn.Module, share: float) -> None:
         for name in ("dropout_prob", "attention_dropout", "dropout_p"):
             if isinstance(getattr(module, name, None), float):
                 setattr(module, name, share)
+
+
+def recompute_layers(model: nn.Module, count: int) -> int:
+    """Let some layers of a model keep their input alone and run again in the backward pass.
+
+    Gradients stay what they are, random numbers of dropout included. A layer of MiniLM's size keeps a fifth
+    of its memory for a third more of its time; all layers of a large decoder are the usual case.
+
+    Args:
+        model: A model of transformers; the layers of its longest stack are changed in place.
+        count: How many layers, the first ones; more than there are for all.
+
+    Returns:
+        How many there are.
+
+    Raises:
+        UnsupportedError: No stack of layers is found.
+
+    Source:
+        Chen et al. 2016 (arXiv 1604.06174).
+    """
+    stacks = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
+    if not stacks:
+        raise UnsupportedError("The model has no stack of layers that could be computed again.")
+    layers = max(stacks, key=len)
+    for layer in list(layers)[: max(count, 0)]:
+        layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)
+    return len(layers)

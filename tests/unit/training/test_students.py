@@ -9,7 +9,7 @@ import pytest
 from sparse_models import TEXTS, bert_vocabulary, write_bert, write_roberta, write_router, write_symmetric
 
 from lsr import load_encoder
-from lsr.errors import InputError, InputFileError
+from lsr.errors import InputError, InputFileError, UnsupportedError
 from lsr.training.recipe_distil import StudentRecipe
 
 torch = pytest.importorskip("torch")
@@ -17,6 +17,7 @@ pytestmark = pytest.mark.torch
 
 from lsr.encoders.head import plain_head  # noqa: E402
 from lsr.training.student_base import looked_up, looked_up_scores  # noqa: E402
+from lsr.training.student_init import recompute_layers  # noqa: E402
 from lsr.training.students import build_student  # noqa: E402
 
 DOCUMENTS = [text for text in TEXTS if text.strip()]
@@ -244,6 +245,23 @@ def test_random_weights_by_architecture(bert: Path, tmp_path: Path) -> None:
         build_student(
             StudentRecipe(kind="symmetric", tokenizer=str(bert), architecture={"model_type": "berd"})
         )
+
+
+def test_layers_computed_again_change_no_gradient(bert: Path) -> None:
+    def gradients(again: int) -> list:
+        student = build_student(StudentRecipe(model=str(bert), dropout=0.2))
+        assert recompute_layers(student.model, again) == 2
+        student.train()
+        torch.manual_seed(3)
+        student.documents(student.tokenise(DOCUMENTS)).sum().backward()
+        return [p.grad for p in student.parameters()]
+
+    plain = gradients(0)
+    for again in (1, 9):
+        for a, b in zip(plain, gradients(again), strict=True):
+            assert (a is None and b is None) or torch.allclose(a, b, atol=1e-5)
+    with pytest.raises(UnsupportedError, match="no stack"):
+        recompute_layers(torch.nn.Linear(2, 2), 1)
 
 
 def test_what_is_missing_is_named(bert: Path, tmp_path: Path) -> None:
