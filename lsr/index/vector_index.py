@@ -162,8 +162,8 @@ class VectorIndex:
         snapshot = self._segments()
         asked = read_query_matrix(queries, self._dimension, snapshot.settings.quantize)
         if device is not None:
-            return _padded(self._rank_on(device, snapshot, asked, k, mode, overlap), k)
-        return _padded(rank_batch(snapshot, asked, k, threads, mode=mode, overlap=overlap), k)
+            return _padded(self._rank_on(device, snapshot, asked, k, mode, overlap), k, asked.form)
+        return _padded(rank_batch(snapshot, asked, k, threads, mode=mode, overlap=overlap), k, asked.form)
 
     def _rank_on(
         self, device: str, snapshot: Searchable, asked: QueryBatch, k: int, mode: Mode, overlap: float | None
@@ -195,12 +195,18 @@ class VectorIndex:
         return self._snapshot
 
 
-def _padded(found: Rankings, k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def _padded(found: Rankings, k: int, form: str) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Scores and rows in k columns; what is not found is 0.0 and -1."""
-    with np.errstate(over="ignore"):  # with f32, a product may be beyond float32: infinite, still first
-        scores, rows = found.scores.astype(np.float32), found.sequences
+    scores, rows = _narrow(found.scores, form), found.sequences
     missing = int(k) - scores.shape[1]
     if not missing:
         return scores, rows
     wider = ((0, 0), (0, missing))
     return np.pad(scores, wider), np.pad(rows, wider, constant_values=-1)
+
+
+def _narrow(scores: NDArray[np.float64], form: str) -> NDArray[np.float32]:
+    if form != "f32":
+        return scores.astype(np.float32)
+    with np.errstate(over="ignore"):  # a product may be beyond float32: infinite, still first
+        return scores.astype(np.float32)

@@ -209,7 +209,7 @@ def test_a_batch_finds_what_its_queries_find_alone_on_any_number_of_threads(monk
 
 @pytest.mark.parametrize("form", FORMS)
 def test_a_batch_over_segments_finds_what_single_searches_find(tmp_path, monkeypatch, form):
-    monkeypatch.setattr("lsr.index.writer.DEFAULT_MEMORY", 4)
+    monkeypatch.setattr("lsr.index.runs.MOST_ROWS", 50)
     rng = np.random.default_rng(11)
     parts = [random_rows(rng, "eighths", rows=50) for _ in range(6)]
     queries = random_rows(rng, "eighths", rows=80)
