@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lsr.progress import say
 from lsr.training.collection import Candidates, Collection
+from lsr.training.ensemble import Ensemble
+from lsr.training.negatives import Retriever, mine
 from lsr.training.recipe_distil import DistilRecipe
 from lsr.training.step import GradCache
+from lsr.training.teachers.base import Teacher
+from lsr.training.teachers.opening import open_ensemble
 
 
 class Labels:
@@ -26,14 +32,58 @@ class Labels:
         self, recipe: DistilRecipe, collection: Collection, data_dir: Path, cache: GradCache
     ) -> None:
         self.recipe, self.collection, self.cache = recipe, collection, cache
+        self._data_dir = data_dir
+
+    @cached_property
+    def ensemble(self) -> Ensemble:
+        """The teachers, with the texts; opened when they are first asked."""
+        return open_ensemble(self.recipe, self.collection, self._data_dir)
 
     def score(self, queries: NDArray[np.int64], candidates: NDArray[np.int64]) -> NDArray[np.float32]:
         """The ensemble's scores, scaled: float32 [m, C]."""
-        raise NotImplementedError
+        return self.ensemble.score(queries, candidates)
 
     def candidates(self, number: int) -> Candidates:
-        """The candidates of a round."""
-        return positives_alone(self.collection)
+        """The candidates of a round, counted from 0; the student is mined from the second on."""
+        if not self.recipe.teachers:
+            return positives_alone(self.collection)
+        wanted = self.recipe.negatives
+        pairs = zip(self.recipe.teachers, self.ensemble.teachers, strict=True)
+        retrievers: list[Retriever] = [
+            partial(_top, teacher) for entry, teacher in pairs if entry.mine and teacher.retrieves
+        ]
+        if number > 0 and wanted.student:
+            retrievers += self._student()
+        return mine(
+            self.collection,
+            self.ensemble,
+            retrievers,
+            depth=wanted.depth,
+            per_query=wanted.per_query,
+            margin=wanted.margin,
+            false_negatives=wanted.false_negatives,
+        )
+
+    def _student(self) -> list[Retriever]:
+        """The student as it stands, searched in our own index."""
+        from lsr.index.vector_index import VectorIndex
+        from lsr.training.dev import sparse_vectors
+
+        if self.cache.processes.count > 1:
+            say("The student is not mined for candidates with several processes; the teachers are.")
+            return []
+        say("Encoding all documents with the student, for candidates")
+        index = VectorIndex.build(sparse_vectors(self.cache, self.collection.documents, "document"))
+
+        def retrieve(queries: NDArray[np.int64], depth: int) -> NDArray[np.int64]:
+            texts = [self.collection.queries[query] for query in queries]
+            return index.search(sparse_vectors(self.cache, texts, "query"), depth)[1]
+
+        return [retrieve]
+
+
+def _top(teacher: Teacher, queries: NDArray[np.int64], depth: int) -> NDArray[np.int64]:
+    return teacher.top(queries, depth)[0]
 
 
 def positives_alone(collection: Collection) -> Candidates:

@@ -168,3 +168,27 @@ def test_pre_training_learns_words(world: Path) -> None:
     assert float(rows[-1]["loss"]) < 0.9 * float(rows[0]["loss"])
     assert json.loads(done.stdout)["dev_ndcg_at_10"] is None
     assert lsr.load_encoder(world / "pre").encode_documents(["the vaccine"]).nnz > 0
+
+
+def test_an_ensemble_teaches_candidates_that_are_mined_again(world: Path) -> None:
+    recipe = world / "taught.yaml"
+    recipe.write_text(
+        f"kind: distil\nname: taught\nstudent: {{kind: idf, model: {world}/bert, max_length: 32}}\n"
+        "data: {corpora: [notes], queries: [notes]}\n"
+        "teachers: [{kind: lexical, weight: 2}, {kind: sparse, model: bm25}]\n"
+        "ensemble: {normalisation: min-max, scale: 30}\n"
+        "negatives: {depth: 20, per_query: 12, rounds: 2}\n"
+        "loss: {kl: 1, margin-mse: 0.05}\n"
+        "optimiser: {steps: 40, batch: 8, candidates: 6, micro_batch: 16, lr: 3e-3}\n"
+        "checkpoints: {every: 20, average: 0}\ndev: {every: 40, documents: 60}\n",
+        encoding="utf-8",
+    )
+    done = train(world, recipe, "--output", str(world / "taught"), "--json")
+    assert done.returncode == 0, done.stderr
+    rows = losses(world / "taught")
+    assert float(rows[-1]["loss"]) < 0.9 * float(rows[0]["loss"])
+    kept = sorted(path.name for path in (world / "taught.run").rglob("candidates-*.npz"))
+    assert kept == ["candidates-0.npz", "candidates-1.npz"]
+    assert "with the student" in done.stderr
+    card = (world / "taught" / "README.md").read_text(encoding="utf-8")
+    assert "min-max, scale 30" in card
