@@ -126,7 +126,7 @@ def test_a_fault_is_one_sentence_before_anything_is_loaded(world: Path) -> None:
         ("loss={kl: 1}", "kl learns from teachers"),
         ("loss={mlm: 1}", "no 'mlm'"),
         ("loss={info-nce: 0}", "one of them above 0"),
-        ("optimiser.in_batch=false", "at least 2 documents"),
+        ("optimiser.in_batch=false", "set in_batch: true"),
         ("optimiser.steps=0", "optimiser.steps"),
         ("teachers=[{kind: dense}]", "dense teacher needs a model"),
         ("teachers=[{kind: sparse, model: lost}]", "'lost'"),
