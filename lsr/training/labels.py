@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from lsr.progress import say
@@ -49,11 +51,12 @@ class Labels:
             return positives_alone(self.collection)
         wanted = self.recipe.negatives
         pairs = zip(self.recipe.teachers, self.ensemble.teachers, strict=True)
-        retrievers: list[Retriever] = [
-            partial(_top, teacher) for entry, teacher in pairs if entry.mine and teacher.retrieves
-        ]
+        mined = [teacher for entry, teacher in pairs if entry.mine and teacher.retrieves]
+        retrievers: list[Retriever] = [partial(_top, teacher) for teacher in mined]
+        key = " ".join(["retrievers", *(teacher.fingerprint for teacher in mined)])
         if number > 0 and wanted.student:
             retrievers += self._student()
+            key += f" student {_hash_of(self.cache.student)}"
         return mine(
             self.collection,
             self.ensemble,
@@ -62,6 +65,7 @@ class Labels:
             per_query=wanted.per_query,
             margin=wanted.margin,
             false_negatives=wanted.false_negatives,
+            key=key,
         )
 
     def _student(self) -> list[Retriever]:
@@ -80,6 +84,15 @@ class Labels:
             return index.search(sparse_vectors(self.cache, texts, "query"), depth)[1]
 
         return [retrieve]
+
+
+def _hash_of(student: torch.nn.Module) -> str:
+    """Of every weight of the student as it stands."""
+    hashed = hashlib.sha256()
+    for name, tensor in sorted(student.state_dict().items()):
+        raw = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+        hashed.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode() + raw.numpy().tobytes())
+    return hashed.hexdigest()
 
 
 def _top(teacher: Teacher, queries: NDArray[np.int64], depth: int) -> NDArray[np.int64]:

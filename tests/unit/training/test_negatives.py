@@ -93,3 +93,64 @@ def test_no_queries_no_candidates():
     assert found.documents.shape == found.scores.shape == found.positive.shape == (0, 3)
     with pytest.raises(IndexError):
         found.documents[0]
+
+
+def tables(seed, queries, documents):
+    rng = np.random.default_rng(seed)
+    one, other = (rng.random((queries, documents)).astype(np.float32) for _ in range(2))
+    return collection_of(rng, queries, documents), Matrix(one), Matrix((one + other) / 2)
+
+
+def same(one, other):
+    for name in ("documents", "scores", "positive"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+
+
+def test_mining_that_was_killed_goes_on_where_it_was(tmp_path, monkeypatch):
+    monkeypatch.setenv("LSR_CACHE_DIR", str(tmp_path))
+    collection, retriever, scorer = tables(5, 600, 15)
+    whole = mine(collection, scorer, [lambda q, k: retriever.top(q, k)[0]], depth=6, per_query=4)
+    assert not list(tmp_path.iterdir())  # without a key nothing is kept
+    asked = []
+
+    def retrieve(queries, depth):
+        if len(asked) == 2 and "again" not in asked:
+            raise KeyboardInterrupt
+        asked.append(int(queries[0]))
+        return retriever.top(queries, depth)[0]
+
+    with pytest.raises(KeyboardInterrupt):
+        mine(collection, scorer, [retrieve], depth=6, per_query=4, key="k")
+    assert asked == [0, 256]
+    asked[:] = ["again"]
+    same(mine(collection, scorer, [retrieve], depth=6, per_query=4, key="k"), whole)
+    assert asked == ["again", 512]
+    same(mine(collection, scorer, [retrieve], depth=6, per_query=4, key="k"), whole)
+    assert asked == ["again", 512]
+    changed = Collection([*collection.documents[:-1], "x"], collection.queries, collection.positives)
+    for data, options in (
+        (collection, {"key": "other"}),
+        (collection, {"key": "k", "margin": 0.5}),
+        (collection, {"key": "k", "depth": 5}),
+        (changed, {"key": "k"}),
+    ):
+        asked[:] = ["again"]
+        mine(data, scorer, [retrieve], **{"depth": 6, "per_query": 4, **options})
+        assert asked == ["again", 0, 256, 512]
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), texts=st.integers(1, 9))
+def test_no_text_stands_twice_beside_a_query(seed, texts):
+    plain, retriever, scorer = tables(seed, 20, 12)
+    rng = np.random.default_rng(seed)
+    documents = [f"text {n}" for n in rng.integers(0, texts, 12)]
+    collection = Collection(documents, plain.queries, plain.positives)
+    found = mine(collection, scorer, [lambda q, k: retriever.top(q, k)[0]], depth=12, per_query=20)
+    for query, known in enumerate(collection.positives_of()):
+        row, positive = found.documents[query], found.positive[query]
+        assert set(row[positive]) == set(known)
+        others = [documents[n] for n in row[~positive & (row >= 0)]]
+        assert len(others) == len(set(others))
+        assert not set(others) & {documents[n] for n in known}
+        assert set(others) | {documents[n] for n in known} == set(documents)
