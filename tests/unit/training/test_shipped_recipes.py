@@ -11,7 +11,7 @@ import pytest
 from lsr.training.recipe import read_recipe, shipped_recipes
 
 sys.path.insert(0, str(Path(__file__).parent))
-from tiny_runs import train, write_world  # noqa: E402
+from tiny_runs import train, write_world
 
 TAUGHT = [{"kind": "lexical"}, {"kind": "sparse", "model": "bm25"}]
 SMALL = {"steps": 6, "batch": 4, "candidates": 2, "micro_batch": 8, "warmup": 2, "precision": "float32"}
