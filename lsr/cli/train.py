@@ -11,11 +11,10 @@ import click
 
 from lsr.cli.failures import Interrupted
 from lsr.cli.options import common_options, json_option
-from lsr.errors import UnsupportedError
 
 if TYPE_CHECKING:
     from lsr.training.recipe import ProjectRecipe
-    from lsr.training.recipe_distil import DistilRecipe
+    from lsr.training.recipe_distil import AdaptRecipe, DistilRecipe
 
 
 @click.command("train", short_help="Make a model of your own from a recipe.")
@@ -62,6 +61,7 @@ def command(
     \b
     Example:
       lsr train project --data-dir data --output my-model
+      lsr train adapt --set corpus=my-corpus --output my-model
       lsr train my-recipe.yaml --set optimiser.steps=2000 --resume
       lsr train my-recipe.yaml --dry-run
       accelerate launch --num_processes 4 -m lsr train my-recipe.yaml
@@ -77,10 +77,7 @@ def command(
         elif isinstance(read, DistilRecipe):
             _distil(read, data_dir, target, dry_run, as_json, resume=resume, device=device)
         else:
-            raise UnsupportedError(
-                "Recipes of the kind `adapt` are read and checked, but this version cannot run them yet; fit "
-                "`project` on your own corpus, or train with the kind `distil`."
-            )
+            _adapt(read, data_dir, target, dry_run, as_json, resume=resume, device=device)
     except KeyboardInterrupt:
         raise Interrupted("Stopped by the user; go on with the same command and --resume.") from None
 
@@ -133,3 +130,28 @@ def _distil(
     if report.dev_ndcg_at_10 is not None:
         parts.append(f"dev NDCG@10 {report.dev_ndcg_at_10:.4f}")
     _tell(report.to_json(), ", ".join(parts) + f"; log and checkpoints in {report.work}.", as_json)
+
+
+def _adapt(
+    recipe: AdaptRecipe,
+    data_dir: Path,
+    output: Path,
+    dry_run: bool,
+    as_json: bool,
+    *,
+    resume: bool,
+    device: str,
+) -> None:
+    from lsr.training.adapt import adapt, plan_adapt
+
+    if dry_run:
+        facts = plan_adapt(recipe, data_dir)
+        sentence = (
+            f"{recipe.name}: {facts['documents']:,} documents, {facts['queries']:,} pseudo-queries for a "
+            f"{facts['kind']} model; nothing was trained."
+        )
+        _tell(facts, sentence, as_json)
+        return
+    report = adapt(recipe, data_dir, output, resume=resume, device=device)
+    if report is not None:
+        _tell(report.to_json(), report.sentence(), as_json)

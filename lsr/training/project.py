@@ -174,7 +174,7 @@ def _fit(
     sample = _sample_passages(recipe, source)
     embedded = teacher.embed(sample, max_length=recipe.max_length, label="Embedding sample passages")
     mean = embedded.mean(0)
-    scale = 1 / _last_term(embedded - mean, rows, recipe.terms)
+    scale = 1 / last_term(embedded - mean, rows, recipe.terms)
     return Fit(rows, mean, scale, len(short), kept_variance(matrix, targets, rows))
 
 
@@ -195,7 +195,7 @@ def _sample_passages(recipe: ProjectRecipe, source: TextSource) -> list[str]:
     return chosen
 
 
-def _last_term(centred: NDArray[np.float32], rows: NDArray[np.float32], terms: int) -> float:
+def last_term(centred: NDArray[np.float32], rows: NDArray[np.float32], terms: int) -> float:
     """Average projection of the last expansion term; the scale makes it 1."""
     count = min(terms, len(rows))
     values = [
@@ -205,7 +205,8 @@ def _last_term(centred: NDArray[np.float32], rows: NDArray[np.float32], terms: i
     return max(float(np.concatenate(values).clip(0).mean()), 1e-6)
 
 
-def _write_lookup(path: Path, queries: LookupQueries) -> list[str]:
+def write_lookup(path: Path, queries: LookupQueries) -> list[str]:
+    """Write the query side's lists and table into a model folder; the names of the files."""
     (path / "stems.txt").write_text("\n".join(queries.stems), encoding="utf-8")
     np.save(path / "shares.npy", queries.shares)
     names = ["stems.txt", "shares.npy"]
@@ -241,7 +242,7 @@ def _write_projected(
     say("Converting the body to ONNX int8")
     export_body(teacher.model, path / "body.onnx", heads=teacher.heads, width=teacher.width)
     names = [
-        *_write_lookup(path, queries),
+        *write_lookup(path, queries),
         "rows.npy",
         "row_scales.npy",
         "mean.npy",
@@ -267,6 +268,6 @@ def _write_companion(path: Path, recipe: ProjectRecipe, vocabulary: Vocabulary) 
     """The lexical part alone: no word pieces, no prior, so that its queries are plain BM25."""
     path.mkdir(parents=True, exist_ok=True)
     queries = make_queries(replace(recipe, prior_documents=0.0), vocabulary, [])
-    names = _write_lookup(path, queries)
+    names = write_lookup(path, queries)
     settings = _settings("lexical", str(recipe.companion), recipe.companion_lexical, queries)
     write_folder(path, settings, names)

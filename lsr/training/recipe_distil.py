@@ -275,19 +275,20 @@ class AdaptRecipe:
     Attributes:
         name: Name of the new model.
         model: The model to begin with: a bundled name or a folder.
-        corpus: A BEIR folder, or any corpus that `lsr index` reads, relative to the data folder.
+        corpus: A BEIR folder, relative to the data folder; its `corpus.jsonl` is enough.
         titles: Whether titles serve as pseudo-queries.
-        sentences_each: Sentences of each passage that serve as pseudo-queries.
+        sentences_each: Sentences of each passage that serve as pseudo-queries; 0 for none.
         texts: Upper bound of pseudo-queries.
-        short_texts: A text file with one short text a line, on which the rows are fitted too.
-        teacher: For a projected model: a dense model whose space its rows live in; None for its own body.
+        seed: Which pseudo-queries are taken.
+        short_texts: A text file with one short text a line, relative to the data folder, on which the rows
+            of a projected model are fitted too.
         vocabulary: Further stems that a projected model may take from the corpus.
         least: Documents that must hold a stem for it to be taken.
-        ridge: How strongly rows stay where they were.
+        ridge: How strongly rows stay where they were; null takes the best of a few by held-out texts.
         steps: Conjugate-gradient steps.
         sample: Passages embedded for the mean and the scale.
-        seed: Which pseudo-queries are taken.
-        training: For a word-piece model: changes to the recipe of its short run.
+        training: For a word-piece model: changes to the recipe of its short run (kind `distil`); its
+            `teachers` replace BM25 and the model itself.
     """
 
     name: str
@@ -296,12 +297,11 @@ class AdaptRecipe:
     titles: bool = True
     sentences_each: int = 2
     texts: int = 100_000
+    seed: int = 1
     short_texts: str | None = None
-    teacher: str | None = None
     vocabulary: int = 10_000
     least: int = 3
-    ridge: float = 20.0
+    ridge: float | None = None
     steps: int = 20
     sample: int = 4_000
-    seed: int = 1
     training: dict[str, Any] = field(default_factory=dict)

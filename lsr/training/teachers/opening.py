@@ -7,6 +7,7 @@ from pathlib import Path
 from lsr.errors import InputError
 from lsr.training.collection import Collection
 from lsr.training.ensemble import Ensemble
+from lsr.training.recipe_check import scores_file
 from lsr.training.recipe_distil import DistilRecipe, TeacherRecipe
 from lsr.training.teachers.base import Teacher
 
@@ -44,7 +45,7 @@ def open_teacher(recipe: TeacherRecipe, collection: Collection, data_dir: Path) 
         from lsr.training.teachers.stored import StoredTeacher
 
         ids = {"query_ids": collection.query_ids, "document_ids": collection.document_ids}
-        return StoredTeacher(data_dir / recipe.path, **ids)
+        return StoredTeacher(scores_file(recipe, data_dir), **ids)
     if not recipe.model:
         raise InputError(f"A {recipe.kind} teacher needs its model; name a folder under model.")
     if recipe.kind == "dense":
