@@ -38,7 +38,7 @@ from lsr.training.vocabulary import TermCounts, choose_vocabulary
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-_RIDGES = (2.0, 8.0, 32.0, 128.0, 512.0)
+_RIDGES = (0.5, 2.0, 8.0, 32.0, 128.0)
 _PRIOR_WEIGHT = 0.49
 _ANCHORS = 2_000
 """Known stems that say where the middle of single words lies."""

@@ -88,7 +88,7 @@ class TeacherRecipe:
         model: Folder, package or bundled name of a dense, sparse or cross-encoding model.
         path: File of a `stored` teacher.
         weight: In the ensemble.
-        max_length: Word pieces that it reads of a document.
+        max_length: Word pieces that it reads of a document; null for the model's own limit (sparse), or 256.
         analysis: Of a `lexical` teacher: BM25 over stems, over word pieces, or Lucene's.
         k1: BM25's.
         b: BM25's.
@@ -99,7 +99,7 @@ class TeacherRecipe:
     model: str = ""
     path: str = ""
     weight: float = 1.0
-    max_length: int = 256
+    max_length: int | None = None
     analysis: Literal["stems", "pieces", "lucene"] = "stems"
     k1: float = 0.9
     b: float = 0.4

@@ -11,6 +11,9 @@ from lsr.training.recipe_check import scores_file
 from lsr.training.recipe_distil import DistilRecipe, TeacherRecipe
 from lsr.training.teachers.base import Teacher
 
+_LENGTH = 256
+"""Word pieces that a dense or cross-encoding teacher reads where the recipe says nothing."""
+
 
 def open_ensemble(recipe: DistilRecipe, collection: Collection, data_dir: Path) -> Ensemble:
     """All teachers of a stage as one, with its texts.
@@ -51,11 +54,11 @@ def open_teacher(recipe: TeacherRecipe, collection: Collection, data_dir: Path) 
     if recipe.kind == "dense":
         from lsr.training.teachers.dense import DenseTeacher
 
-        return DenseTeacher(recipe.model, max_length=recipe.max_length)
+        return DenseTeacher(recipe.model, max_length=recipe.max_length or _LENGTH)
     if recipe.kind == "sparse":
         from lsr.training.teachers.sparse import SparseTeacher
 
         return SparseTeacher(recipe.model, max_length=recipe.max_length)
     from lsr.training.teachers.cross_encoder import CrossEncoderTeacher
 
-    return CrossEncoderTeacher(recipe.model, max_length=recipe.max_length)
+    return CrossEncoderTeacher(recipe.model, max_length=recipe.max_length or _LENGTH)

@@ -146,7 +146,7 @@ def test_a_dry_run_counts_and_trains_nothing(world: Path) -> None:
         ["train", str(world / "tiny.yaml"), "--data-dir", str(world / "data"), "--dry-run", "--json"],
         catch_exceptions=False,
     )
-    plan = json.loads(result.output)
+    plan = json.loads(result.stdout)
     assert plan["parameters"] == plan["trained"] > 20_000
     assert plan["memory"] == sum(plan["memory_parts"].values())
     (stage,) = plan["stages"]
