@@ -20,6 +20,7 @@ _KINDS = {
     "splade-doc": "a masked language model weighs documents; a query is the set of its word pieces",
     "idf": "a masked language model weighs documents; queries are looked up in a fixed table of inverse document frequencies",
     "table": "a masked language model weighs documents; queries are looked up in a learned table",
+    "projected": "a dense body is read through a row for each stem, on a lexical floor; queries are looked up",
     "decoder": "a causal language model weighs documents and queries",
 }
 
@@ -66,7 +67,7 @@ def _front_matter(file: Path) -> str:
 
 
 def _also(recipe: DistilRecipe) -> str:
-    if recipe.student.kind == "decoder":
+    if recipe.student.kind in ("decoder", "projected"):
         return ""
     return "; `sentence_transformers.SparseEncoder(FOLDER)` opens it too"
 

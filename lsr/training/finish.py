@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from scipy.sparse import csr_array, vstack
 
 from lsr.encoders.loading import load_encoder
 from lsr.encoders.neural import Backend, NeuralEncoder
@@ -56,7 +58,7 @@ def finish(
     student.eval()
     with quiet():
         student.save(output)
-    exported = export_onnx(output, collection)
+    exported = export_onnx(output, collection) or compare_projected(student, output, collection)
     rows = read_log(work / "log.csv")
     write_plot(rows, work / "log.svg")
     training = output / "training"
@@ -101,13 +103,33 @@ def export_onnx(output: Path, collection: Collection) -> dict[str, dict[str, flo
     return compare_backends(encoder, backends, collection)
 
 
+def compare_projected(student: Student, output: Path, collection: Collection) -> dict[str, dict[str, float]]:
+    """What a projected model loses by the int8 arithmetic of its folder: see `compare_backends`."""
+    if student.kind != "projected":
+        return {}
+    dev, texts = _texts(collection)
+    tokens = [student.tokenise([text]) for text in texts]
+    with torch.no_grad():
+        first = vstack([csr_array(student.documents(one).numpy()) for one in tokens]).tocsr()
+    encoder = load_encoder(output)
+    second = encoder.encode_documents(texts)
+    largest = max(float(first.max()), 1e-9)
+    found: dict[str, dict[str, float]] = {
+        "torch": {},
+        "int8": {"largest_difference": round(float(abs(first - second).max()) / largest, 6)},
+    }
+    if dev is not None:
+        queries = encoder.encode_queries(dev.queries)
+        found["torch"]["ndcg_at_10"] = round(ndcg_of(queries, first, dev), 5)
+        found["int8"]["ndcg_at_10"] = round(ndcg_of(queries, second, dev), 5)
+    return found
+
+
 def compare_backends(
     encoder: NeuralEncoder, backends: Mapping[str, Backend], collection: Collection
 ) -> dict[str, dict[str, float]]:
     """Run an encoder of word pieces on each backend; the first is what the others are held against."""
-    dev = _small_dev(collection)
-    numbers = dev.documents if dev is not None else np.arange(min(_MEASURED, len(collection.documents)))
-    texts = [collection.documents[i] for i in numbers]
+    dev, texts = _texts(collection)
     queries = None if dev is None else encoder.encode_queries(dev.queries)
     found: dict[str, dict[str, float]] = {}
     first: Any = None
@@ -129,6 +151,13 @@ def with_backend(encoder: NeuralEncoder, backend: Backend) -> NeuralEncoder:
     """The same encoder with its documents on another backend."""
     documents = replace(encoder.documents, backend=backend)
     return NeuralEncoder(encoder.model, documents=documents, queries=encoder.queries)
+
+
+def _texts(collection: Collection) -> tuple[Dev | None, list[str]]:
+    """The small dev part, and the documents that exports are compared on."""
+    dev = _small_dev(collection)
+    numbers = dev.documents if dev is not None else np.arange(min(_MEASURED, len(collection.documents)))
+    return dev, [collection.documents[i] for i in numbers]
 
 
 def _small_dev(collection: Collection) -> Dev | None:

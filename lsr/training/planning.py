@@ -11,6 +11,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lsr.encoders.folder import read_folder
+from lsr.encoders.lexical import read_queries
+from lsr.encoders.loading import bundled_models, resolve_name
 from lsr.errors import InputError, InputFileError
 from lsr.training.collection import open_data, read_collection
 from lsr.training.recipe import stages_of
@@ -129,6 +132,8 @@ def count_parameters(student: StudentRecipe) -> Shape:
     from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
 
     config = _config(student)
+    if student.kind == "projected":
+        return _projected_shape(student, config)
     kind = AutoModelForCausalLM if student.kind == "decoder" else AutoModelForMaskedLM
     try:
         with torch.device("meta"):
@@ -144,7 +149,23 @@ def count_parameters(student: StudentRecipe) -> Shape:
     dimension = int(config.vocab_size)
     if student.kind == "table":
         trained, parameters = trained + dimension, parameters + dimension
+    return _shape(config, parameters, trained, dimension)
 
+
+def _projected_shape(student: StudentRecipe, config: Any) -> Shape:
+    import torch
+    from transformers import AutoModel
+
+    path = bundled_models().get(resolve_name(student.model), Path(student.model))
+    queries = read_queries(read_folder(path))
+    with torch.device("meta"):
+        body = AutoModel.from_config(config, add_pooling_layer=False)
+    rows = len(queries.stems) * int(config.hidden_size)
+    parameters = sum(parameter.numel() for parameter in body.parameters())
+    return _shape(config, parameters + rows, rows + parameters * student.train_body, queries.dimension)
+
+
+def _shape(config: Any, parameters: int, trained: int, dimension: int) -> Shape:
     def size(*names: str) -> int:
         return int(next((getattr(config, name) for name in names if getattr(config, name, None)), 1))
 
@@ -171,7 +192,7 @@ def _config(student: StudentRecipe) -> Any:
             return AutoConfig.for_model(kind, **stated)
         except (ValueError, TypeError, KeyError) as error:
             raise InputError(f"There is no architecture {kind!r} ({error}).") from None
-    folder = transformer_folder(find_model(student.model))
+    folder = transformer_folder(find_model(student.body if student.kind == "projected" else student.model))
     for place in (folder, *sorted(folder.glob("document_0_*")), folder / "0_MLMTransformer"):
         if (place / "config.json").is_file():
             try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from lsr.encoders.folder import is_model_folder, read_folder
 from lsr.encoders.loading import bundled_models, resolve_name
 from lsr.errors import InputError, InputFileError
 from lsr.training.collection import open_data
@@ -53,6 +54,9 @@ def _check_student(student: StudentRecipe, *, dry: bool) -> None:
         raise InputError("student.architecture needs a model_type, such as bert or llama.")
     if student.lora is not None and student.kind != "decoder":
         raise InputError("student.lora goes with students of the kind decoder.")
+    if student.kind == "projected":
+        _check_projected(student)
+        return
     if dry and student.architecture is not None:
         return
     if student.architecture is not None and not (student.tokenizer or student.model):
@@ -62,6 +66,20 @@ def _check_student(student: StudentRecipe, *, dry: bool) -> None:
         _find(str(name), "student.model" if name == student.model else "student.tokenizer")
     if student.idf not in ("corpus", "ones"):
         _find(student.idf, "student.idf")
+
+
+def _check_projected(student: StudentRecipe) -> None:
+    path = bundled_models().get(resolve_name(student.model), Path(student.model))
+    if not is_model_folder(path) or read_folder(path).settings.get("kind") != "projected":
+        raise InputFileError(
+            f"student.model names {student.model!r}, and that is no projected model; give a bundled name or "
+            "a folder that lsr train project made."
+        )
+    if not student.body:
+        raise InputError(
+            "A projected student needs student.body, the dense model that it was projected from."
+        )
+    _find(student.body, "student.body")
 
 
 def _find(name: str, key: str) -> None:

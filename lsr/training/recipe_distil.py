@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from lsr.training.recipe_data import DataRecipe, DevRecipe
 
-StudentKind = Literal["symmetric", "splade-doc", "idf", "table", "decoder"]
+StudentKind = Literal["symmetric", "splade-doc", "idf", "table", "decoder", "projected"]
 TeacherKind = Literal["dense", "sparse", "lexical", "cross-encoder", "stored"]
 RegulariserKind = Literal["flops", "idf-flops", "l1", "l0-flops", "df-flops"]
 
@@ -39,7 +39,7 @@ class StudentRecipe:
     Attributes:
         kind: `symmetric` (one model for both sides), `splade-doc` (queries are sets of word pieces of
             weight 1), `idf` (a fixed table of inverse document frequencies), `table` (a learned table),
-            `decoder` (a causal language model).
+            `decoder` (a causal language model), `projected` (a model that `lsr train project` made).
         model: A folder, a package that carries a model, or `hf:org/name`.
         init: `masked-lm` for a model with an MLM head; `dense` for a sentence encoder, whose input
             embeddings become the head ("vocabulary projection").
@@ -48,6 +48,8 @@ class StudentRecipe:
         tokenizer: The tokenizer's folder, where `model` has none.
         activation: `relu` for log1p(relu(x)), `log1p_relu` for a second log1p.
         attention: Of a decoder.
+        body: Of a projected student: the dense encoder that its model was projected from.
+        train_body: Whether that one learns too, or the rows alone.
         lora: Adapters of a decoder; without them all of its weights are trained.
         quantise: Weights of a decoder's body in 8 or 4 bits.
         table: How a learned table stays above 0.
@@ -67,6 +69,8 @@ class StudentRecipe:
     tokenizer: str | None = None
     activation: Literal["relu", "log1p_relu"] = "relu"
     attention: Literal["echo", "bidirectional", "causal"] = "echo"
+    body: str = ""
+    train_body: bool = True
     lora: LoraRecipe | None = None
     quantise: Literal["8bit", "4bit"] | None = None
     table: Literal["softplus", "relu"] = "softplus"

@@ -2,7 +2,7 @@
 
 The kinds: `symmetric` (one masked language model for both sides), `splade-doc` (queries are sets of word
 pieces, weight 1), `idf` (a fixed table of inverse document frequencies), `table` (a learned, non-negative
-one), `decoder` (a causal language model). The projected kind has `lsr.training.student_projected`.
+one), `decoder` (a causal language model), `projected` (a dense body read through rows).
 """
 
 from __future__ import annotations
@@ -50,6 +50,16 @@ def build_student(
         decoder: Student = build_decoder(recipe)
         decoder.eval()
         return decoder
+    if recipe.kind == "projected":
+        from lsr.training.student_projected import build_projected
+
+        return build_projected(
+            recipe.model,
+            recipe.body,
+            train_body=recipe.train_body,
+            max_length=recipe.max_length,
+            dropout=recipe.dropout,
+        )
     stream = iter(documents)
     sample: Sequence[str] = list(islice(stream, SAMPLE)) if recipe.init == "dense" else []
     start = masked_start(recipe, sample)
