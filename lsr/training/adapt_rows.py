@@ -1,9 +1,9 @@
 """A projected model's rows fitted again on the pseudo-queries of a corpus, in closed form.
 
 The rows begin where they were: the ridge regression of `lsr.training.rows` with the model's own rows for a
-prior. Frequent stems of the corpus that the model does not know get a row too; before, their words were
-matched and never expanded. The body is the model's own and stays: what a corpus teaches is which directions
-of its space its words stand for. How strongly the old rows hold is chosen on pseudo-queries held out.
+prior, and a ridge that holds them fast: sentences are no questions, and rows that explain sentences best are
+worse for search. The document mean and the scale become the corpus's own. Frequent stems that the model does
+not know can get a row; their words then have no word pieces any more. The body is the model's own and stays.
 """
 
 from __future__ import annotations
@@ -38,7 +38,6 @@ from lsr.training.vocabulary import TermCounts, choose_vocabulary
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-_RIDGES = (0.5, 2.0, 8.0, 32.0, 128.0)
 _PRIOR_WEIGHT = 0.49
 _ANCHORS = 2_000
 """Known stems that say where the middle of single words lies."""
@@ -50,7 +49,6 @@ class RowsReport:
 
     Attributes:
         stems_added: Stems that the model did not know.
-        ridge: How strongly the old rows held.
         r_squared_before: Share of the variance of held-out pseudo-queries that the old rows explain.
         r_squared: The same for the new ones.
         dev_before: NDCG@10 of held-out titles that look for their passages; None without titles.
@@ -58,7 +56,6 @@ class RowsReport:
     """
 
     stems_added: int
-    ridge: float
     r_squared_before: float
     r_squared: float
     dev_before: float | None = None
@@ -117,9 +114,9 @@ def adapt_rows(
     targets = targets - targets.mean(0)
     matrix = query_matrix(texts, queries)
     start = _start(encoder, old, matrix, targets, queries, forms)
-    ridge, before, after = _choose_ridge(recipe, matrix, targets, start, held)
-    say(f"Fitting the rows, ridge {ridge:g}")
-    rows = fit_rows(matrix, targets, start, ridge=ridge, steps=recipe.steps)
+    say("Fitting the rows")
+    before, after = _held_out(recipe, matrix, targets, start, held)
+    rows = fit_rows(matrix, targets, start, ridge=recipe.ridge, steps=recipe.steps)
     rng = np.random.default_rng(recipe.seed)
     count = min(recipe.sample, len(collection.documents))
     sample = [collection.documents[i] for i in sorted(rng.choice(len(collection.documents), count, False))]
@@ -129,7 +126,6 @@ def adapt_rows(
     _write(output, recipe, folder, queries, rows * scale, mean)
     report = RowsReport(
         len(forms),
-        ridge,
         round(before, 4),
         round(after, 4),
         _known_item(load_encoder(path), collection),
@@ -200,22 +196,18 @@ def _start(
     return np.concatenate([begun, prior_rows(vectors, _PRIOR_WEIGHT)[: len(forms)]])
 
 
-def _choose_ridge(
+def _held_out(
     recipe: AdaptRecipe,
     matrix: csr_array,
     targets: NDArray[np.float32],
     start: NDArray[np.float32],
     held: NDArray[np.bool_],
-) -> tuple[float, float, float]:
-    """The ridge that explains held-out texts best, their R squared before, and after."""
+) -> tuple[float, float]:
+    """R squared of held-out texts, with the old rows and with rows fitted on the others."""
     fitted, out = np.flatnonzero(~held), np.flatnonzero(held)
+    rows = fit_rows(matrix[fitted], targets[fitted], start, ridge=recipe.ridge, steps=recipe.steps)
     before = kept_variance(matrix[out], targets[out], start)
-    found = []
-    for ridge in _RIDGES if recipe.ridge is None else (recipe.ridge,):
-        rows = fit_rows(matrix[fitted], targets[fitted], start, ridge=ridge, steps=recipe.steps)
-        found.append((kept_variance(matrix[out], targets[out], rows), ridge))
-    after, ridge = max(found)
-    return ridge, before, after
+    return before, kept_variance(matrix[out], targets[out], rows)
 
 
 def _embed(encoder: ProjectedEncoder, texts: Sequence[str], length: int, label: str) -> NDArray[np.float32]:

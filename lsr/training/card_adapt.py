@@ -51,7 +51,7 @@ again in closed form; the body is unchanged.
 | began with | {begun.settings.get("name")} ({begun.fingerprint}) |
 | pseudo-queries | {len(collection.queries):,}, and {extra:,} further short texts |
 | stems | {report.stems_added:,} added |
-| ridge | {report.ridge:g} |
+| ridge | {recipe.ridge:g} |
 | R squared of held-out pseudo-queries | {report.r_squared_before:.3f} with the old rows, {report.r_squared:.3f} with the new ones |
 {dev}
 Use: `lsr index CORPUS --index DIR --encoder FOLDER` or `lsr.load_encoder("FOLDER")`.

@@ -288,7 +288,7 @@ class AdaptRecipe:
             of a projected model are fitted too.
         vocabulary: Further stems that a projected model may take from the corpus.
         least: Documents that must hold a stem for it to be taken.
-        ridge: How strongly rows stay where they were; null takes the best of a few by held-out texts.
+        ridge: How strongly rows stay where they were.
         steps: Conjugate-gradient steps.
         sample: Passages embedded for the mean and the scale.
         training: For a word-piece model: changes to the recipe of its short run (kind `distil`); its
@@ -303,9 +303,9 @@ class AdaptRecipe:
     texts: int = 100_000
     seed: int = 1
     short_texts: str | None = None
-    vocabulary: int = 10_000
+    vocabulary: int = 0
     least: int = 3
-    ridge: float | None = None
+    ridge: float = 128.0
     steps: int = 20
     sample: int = 4_000
     training: dict[str, Any] = field(default_factory=dict)

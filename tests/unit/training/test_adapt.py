@@ -46,7 +46,8 @@ def run(data: Path, *more: str) -> dict:
 
 
 def test_rows_are_fitted_again_and_new_words_expand(data: Path) -> None:
-    report = run(data, "--output", str(data / "new"), "--set", "name=mine")
+    changes = ("name=mine", "vocabulary=100", "ridge=2")
+    report = run(data, "--output", str(data / "new"), *(p for c in changes for p in ("--set", c)))
     facts = report["facts"]
     assert facts["r_squared"] > facts["r_squared_before"]
     assert facts["stems_added"] >= 1 and facts["dev_after"] > 0
@@ -66,7 +67,7 @@ def test_rows_are_fitted_again_and_new_words_expand(data: Path) -> None:
 
 def test_a_strong_ridge_leaves_the_old_rows(data: Path) -> None:
     """With no new stem and a ridge beyond all evidence, the rows keep their directions."""
-    run(data, "--output", str(data / "same"), "--set", "ridge=1e9", "--set", "vocabulary=0")
+    run(data, "--output", str(data / "same"), "--set", "ridge=1e9")
     old, new = (lsr.load_encoder(name) for name in ("lsr-en-1", data / "same"))
     rows = [encoder.rows[:, ::97].astype(np.float64) for encoder in (old, new)]
     cosines = (rows[0] * rows[1]).sum(0) / np.sqrt((rows[0] ** 2).sum(0) * (rows[1] ** 2).sum(0))
@@ -76,7 +77,9 @@ def test_a_strong_ridge_leaves_the_old_rows(data: Path) -> None:
 def test_the_table_counts_both_corpora() -> None:
     folder = read_folder(bundled_models()["lsr-en-1"])
     before = read_queries(folder)
-    after, forms = widen(AdaptRecipe("a", least=2), before, ["frobnicators run"] * 5 + ["a quux"])
+    after, forms = widen(
+        AdaptRecipe("a", least=2, vocabulary=9), before, ["frobnicators run"] * 5 + ["a quux"]
+    )
     assert forms == ["frobnicators"] and after.stems[-1] == "frobnic"
     total = before.documents + 6
     column = before.stem_columns["run"]
