@@ -24,8 +24,8 @@ from scipy import sparse
 
 from lsr.index import compressing
 from lsr.index.compressing import compress
-from lsr.index.layout import IMPACTS, Layout, expand, lay_out
-from lsr.index.quantise import quantise_query
+from lsr.index.layout import Layout, expand, lay_out
+from lsr.index.quantise import IMPACT_TYPES, quantise_query
 from lsr.index.search import search
 from lsr.index.vector_index import VectorIndex
 
@@ -60,7 +60,7 @@ def measure(folder: Path, work: Path, forms: list[str], count: int) -> dict:
     report: dict[str, Any] = {"choices": {}, "latency_ms": {}}
     queries = read_queries(folder, count)
     for form in forms:  # compiling is no part of what is timed
-        compress(lay_out(np.array([0, 1]), np.zeros(1, np.int32), np.ones(1, IMPACTS[form])))
+        compress(lay_out(np.array([0, 1]), np.zeros(1, np.int32), np.ones(1, IMPACT_TYPES[form])))
     snapshots: dict[str, tuple[str, Snapshot]] = {}
     for form in forms:
         index, seconds = obtain(folder, work, form)

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from lsr.errors import InputError
 from lsr.index.compiled import kernel
 from lsr.index.compressed import DENSE, CompressedLayout, empty_lists, term_tables
-from lsr.index.layout import IMPACTS, PADDING, Layout
+from lsr.index.layout import PADDING, Layout, zero_arrays
+from lsr.index.quantise import IMPACT_TYPES
 
 DENSE_SHARE = 3
 """A term stays dense if it occurs in at least one of so many blocks. A dense term takes about 3 bytes a
@@ -30,9 +31,9 @@ def compress(layout: Layout) -> CompressedLayout:
     starts = np.zeros(len(layout.terms) + 1, np.int64)
     lists = (sparser.list_offsets, sparser.list_postings, sparser.list_entries, sparser.sparse_postings)
     code = kernel(kernels.code_lists, layout.form)
-    size = code(*lists, starts, np.empty(0, np.uint8), np.empty(0, IMPACTS[layout.form]))
+    size = code(*lists, starts, np.empty(0, np.uint8), np.empty(0, IMPACT_TYPES[layout.form]))
     codes = np.zeros(max(0, size), np.uint8)
-    impacts = np.zeros(len(sparser.sparse_postings) - PADDING, IMPACTS[layout.form])
+    impacts = np.zeros(len(sparser.sparse_postings) - PADDING, IMPACT_TYPES[layout.form])
     if size < 0 or code(*lists, starts, codes, impacts) != size:
         raise InputError("The vectors cannot be compressed: a row names a column twice.")
     kept = {field.name: getattr(sparser, field.name) for field in fields(Layout)}
@@ -100,19 +101,10 @@ def _sparser(
 ) -> tuple[dict[str, Any], tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
     """The arrays of `_demote`, with the lists that were there already, and flags of words as a byte each."""
     blocks, known = layout.blocks, layout.sparse_lexical is not None
-    words, pairs, dense = (int(stays.sum()) + 63) // 64, int(blocks_of[stays].sum()), int(counts[stays].sum())
-    dtype, listed = layout.dense_postings.dtype, int(begins[-1])
-    made: dict[str, Any] = {
-        "list_entries": np.zeros(int(offsets[-1]), np.uint32),
-        "sparse_postings": np.zeros(listed + PADDING, dtype),
-        "dense_maxima": layout.dense_maxima.reshape(len(stays), blocks)[stays].reshape(-1),
-        "block_bits": np.zeros(blocks * words, np.uint64),
-        "block_ranks": np.zeros(blocks * words, np.uint16),
-        "block_pairs": np.zeros(blocks + 1, np.int64),
-        "pair_starts": np.zeros(pairs + blocks, np.uint16),
-        "block_postings": np.zeros(blocks + 1, np.int64),
-        "dense_postings": np.zeros(dense + PADDING, dtype),
-    }
+    dense, listed = int(counts[stays].sum()), int(begins[-1])
+    sizes = {"dense": int(stays.sum()), "pairs": int(blocks_of[stays].sum()), "dense_postings": dense}
+    made = zero_arrays(layout.form, blocks, entries=int(offsets[-1]), listed=listed, **sizes)
+    made["dense_maxima"] = layout.dense_maxima.reshape(len(stays), blocks)[stays].reshape(-1)
     flags = np.zeros(listed if known else 0, np.uint8), np.zeros(dense if known else 0, np.uint8)
     _spread(layout.list_entries, layout.list_offsets, offsets, made["list_entries"])
     _spread(layout.sparse_postings, layout.list_postings, begins, made["sparse_postings"])

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from lsr.errors import InputError
 from lsr.index.compiled import kernel
-from lsr.index.layout import BLOCK, FORM_OF, PADDING, POSTINGS, Layout, choose_dense
+from lsr.index.layout import BLOCK, Layout, choose_dense, zero_arrays
+from lsr.index.quantise import FORM_OF
 from lsr.index.sharing import share
 
 _FEWEST = 64 * BLOCK
@@ -137,7 +138,11 @@ class Filling:
         np.cumsum(np.where(self._is_dense, 0, blocks), out=self._offsets[1:])
         np.cumsum(np.where(self._is_dense, 0, postings), out=self._listed[1:])
         pairs, dense_postings = int(blocks[self._is_dense].sum()), int(postings[self._is_dense].sum())
-        self._made = self._allocate(count, self.dense, pairs, dense_postings)
+        listed = int(self._listed[-1])
+        sizes = {"dense": self.dense, "pairs": pairs, "dense_postings": dense_postings}
+        self._made = zero_arrays(form, count, entries=int(self._offsets[-1]), listed=listed, **sizes)
+        self._made["sparse_lexical"] = np.zeros(listed if flags else 0, np.uint8)
+        self._made["dense_lexical"] = np.zeros(dense_postings if flags else 0, np.uint8)
         self._entry, self._posting = self._offsets[:-1] - 1, self._listed[:-1].copy()
         self._block = self._pairs = self._postings = 0
 
@@ -212,23 +217,6 @@ class Filling:
             list_postings=self._listed,
             **made,
         )
-
-    def _allocate(self, blocks: int, dense: int, pairs: int, dense_postings: int) -> dict[str, Any]:
-        words, posting = (dense + 63) // 64, POSTINGS[self._form]
-        entries, listed = int(self._offsets[-1]), int(self._listed[-1])
-        return {
-            "list_entries": np.zeros(entries, np.uint32),
-            "sparse_postings": np.zeros(listed + PADDING, posting),
-            "dense_maxima": np.zeros(dense * blocks, np.uint8),
-            "block_bits": np.zeros(blocks * words, np.uint64),
-            "block_ranks": np.zeros(blocks * words, np.uint16),
-            "block_pairs": np.zeros(blocks + 1, np.int64),
-            "pair_starts": np.zeros(pairs + blocks, np.uint16),
-            "block_postings": np.zeros(blocks + 1, np.int64),
-            "dense_postings": np.zeros(dense_postings + PADDING, posting),
-            "sparse_lexical": np.zeros(listed if self._flags else 0, np.uint8),
-            "dense_lexical": np.zeros(dense_postings if self._flags else 0, np.uint8),
-        }
 
 
 def fill_rows(rows: Rows, terms: NDArray[np.int32], words: NDArray[np.int64] | None, threads: int) -> Layout:

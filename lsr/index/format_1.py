@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from lsr.errors import IndexVersionError
 from lsr.index.format import Container, check_offsets, columns_ascend, corrupt
-from lsr.index.layout import IMPACTS, MOST_ROWS, Layout, lay_out
+from lsr.index.layout import MOST_ROWS, Layout, lay_out
+from lsr.index.quantise import IMPACT_TYPES
 
 _TYPES: dict[str, Any] = {"forward_offsets": np.int64, "forward_columns": np.int32}
 
@@ -37,7 +38,7 @@ def layout_of_format_1(container: Container, form: str, rows: int, dimension: in
             "build the index again."
         )
     found = {}
-    for name, dtype in {**_TYPES, "forward_impacts": IMPACTS[form]}.items():
+    for name, dtype in {**_TYPES, "forward_impacts": IMPACT_TYPES[form]}.items():
         section = container.sections.get(name)
         if section is None or section.dtype != dtype:
             raise corrupt(container.name, f"its section {name} is missing or of another type")

@@ -19,11 +19,10 @@ from numpy.typing import NDArray
 from lsr.errors import InputError
 from lsr.index.compiled import kernel
 from lsr.index.order import order_rows
+from lsr.index.quantise import IMPACT_TYPES
 from lsr.index.sharing import usable_processors
+from lsr.index.terms import number_terms
 
-FORM_OF = {"uint8": "u8", "uint16": "u16", "float32": "f32"}
-"""The kernels' name of each dtype of impacts."""
-IMPACTS: dict[str, type[np.generic]] = {"u8": np.uint8, "u16": np.uint16, "f32": np.float32}
 POSTINGS: dict[str, type[np.generic]] = {"u8": np.uint16, "u16": np.uint32, "f32": np.uint64}
 """The dtype of a packed posting: the row within its block and the impact."""
 
@@ -268,6 +267,31 @@ def _fill(
     return fill_rows(rows, terms, words, threads or usable_processors())
 
 
+def zero_arrays(
+    form: str, blocks: int, *, dense: int, pairs: int, dense_postings: int, entries: int, listed: int
+) -> dict[str, Any]:
+    """The arrays of a layout that hold postings, zeros of the lengths that were counted.
+
+    Args:
+        form: `"u8"`, `"u16"` or `"f32"`.
+        blocks: How many blocks there are.
+        dense, pairs, dense_postings: Dense terms, the blocks that hold them, and their postings.
+        entries, listed: Entries and postings of all lists.
+    """
+    words, posting = (dense + 63) // 64, POSTINGS[form]
+    return {
+        "list_entries": np.zeros(entries, np.uint32),
+        "sparse_postings": np.zeros(listed + PADDING, posting),
+        "dense_maxima": np.zeros(dense * blocks, np.uint8),
+        "block_bits": np.zeros(blocks * words, np.uint64),
+        "block_ranks": np.zeros(blocks * words, np.uint16),
+        "block_pairs": np.zeros(blocks + 1, np.int64),
+        "pair_starts": np.zeros(pairs + blocks, np.uint16),
+        "block_postings": np.zeros(blocks + 1, np.int64),
+        "dense_postings": np.zeros(dense_postings + PADDING, posting),
+    }
+
+
 def choose_dense(blocks_of: NDArray[np.int64], blocks: int, most: int | None = None) -> NDArray[np.int32]:
     """Each term's dense number, ascending with the terms, or -1.
 
@@ -301,7 +325,7 @@ def expand(layout: Layout, *, file: str = "") -> Postings:
 
     offsets = np.zeros(len(layout.terms) + 1, np.int64)
     rows = np.empty(layout.postings, np.uint32)
-    impacts = np.empty(layout.postings, IMPACTS[layout.form])
+    impacts = np.empty(layout.postings, IMPACT_TYPES[layout.form])
     places = np.empty(layout.postings, np.int64)
     run = kernel(expand_postings, layout.form)
     made = run(*layout.arrays, layout.rows, offsets, rows, impacts, places)
@@ -332,29 +356,13 @@ def match(
     from lsr.index.kernels.expand import match_row
 
     held, places = np.empty((2, len(columns)), np.int64)
-    impacts = np.empty(len(columns), IMPACTS[layout.form])
+    impacts = np.empty(len(columns), IMPACT_TYPES[layout.form])
     layout = layout.only(columns)
     run = kernel(match_row, layout.form)
     made = run(*layout.arrays, layout.rows, row, columns, held, impacts, places)
     if made < 0:
         raise corrupt(file, "its postings do not fit together")
     return held[:made], impacts[:made], layout.is_lexical(places[:made])
-
-
-def number_terms(indices: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """The columns that occur, and for each entry the place of its column among them (int32)."""
-    if len(indices) == 0:
-        return np.empty(0, dtype=np.int32), np.empty(0, dtype=np.int32)
-    least, most = int(indices.min()), int(indices.max())
-    if least < 0:
-        raise InputError("A column of the vectors is negative; columns count from 0.")
-    if most > 4 * len(indices) + 2**16:  # few entries among many columns: sorting is less than a table
-        terms, local = np.unique(indices, return_inverse=True)
-        return terms.astype(np.int32), local.astype(np.int32)
-    occurs = np.zeros(most + 1, dtype=np.bool_)
-    occurs[indices] = True
-    number = np.cumsum(occurs, dtype=np.int32) - np.int32(1)
-    return np.flatnonzero(occurs).astype(np.int32), number[indices]
 
 
 def joined_rows(

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lsr.errors import InputError
 from lsr.index.quantise import check_weights
@@ -55,12 +56,25 @@ def _cut(matrix: Any, piece: int) -> Iterator[Any]:
     if _check_structure(csr) <= piece and rows <= _PIECE_ROWS:
         yield csr
         return
-    first = 0
-    while first < rows:
-        last = int(np.searchsorted(csr.indptr, csr.indptr[first] + piece, side="right")) - 1
-        last = min(max(last, first + 1), first + _PIECE_ROWS, rows)
+    for first, last in row_ranges(csr.indptr, piece, _PIECE_ROWS):
         yield csr[first:last]
+
+
+def row_ranges(offsets: NDArray[Any], entries: int, rows: int | None = None) -> list[tuple[int, int]]:
+    """Ranges of rows, one after another, of so many entries at most, or of one row.
+
+    Args:
+        offsets: int [n + 1], not descending: where the entries of each row begin and end.
+        entries: The most entries of a range.
+        rows: The most rows of a range, at least 1; None for no bound.
+    """
+    found, first, end = [], 0, len(offsets) - 1
+    while first < end:
+        last = int(np.searchsorted(offsets, offsets[first] + entries, side="right")) - 1
+        last = min(max(last, first + 1), end if rows is None else min(first + rows, end))
+        found.append((first, last))
         first = last
+    return found
 
 
 def read_matrix(matrix: Any) -> SparseBatch:

@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 from lsr.errors import InputError
 from lsr.index.compiled import kernel
 from lsr.index.filling import Counted, Filling, Rows, count_rows
-from lsr.index.layout import BLOCK, IMPACTS, LEAST_BLOCKS, Layout
+from lsr.index.layout import BLOCK, LEAST_BLOCKS, Layout
+from lsr.index.matrices import row_ranges
 from lsr.index.order import Picks
-from lsr.index.quantise import quantise
+from lsr.index.quantise import IMPACT_TYPES, quantise
 from lsr.index.runs import RunFile, Runs
 from lsr.index.sharing import share
+from lsr.index.terms import numbers_of
 
 _Range = tuple[int, int]
 
@@ -91,7 +93,7 @@ class _Merging:
         self._lengths = runs.lengths()
         self._offsets = np.zeros(runs.rows + 1, np.int64)
         np.cumsum(self._lengths, out=self._offsets[1:])
-        self._pieces = list(_cut(self._offsets, plan.piece))
+        self._pieces = row_ranges(self._offsets, plan.piece, plan.piece)
         self._largest = 0.0
 
     def order_rows(self) -> tuple[NDArray[np.int32], int]:
@@ -101,7 +103,7 @@ class _Merging:
 
         def work(piece: _Range) -> tuple[int, float]:
             first, last = (int(self._offsets[row]) for row in piece)
-            local = _number(self._runs.columns.read(first, last, np.int32), self._terms)
+            local = numbers_of(self._runs.columns.read(first, last, np.int32), self._terms)
             values = self._runs.values.read(first, last, np.float32)
             impacts, clipped = quantise(values, plan.quantize, plan.scale)
             self._runs.columns.write(first, local)
@@ -144,13 +146,8 @@ class _Merging:
         """Ranges of whole blocks whose entries take so many bytes at most, or of one block."""
         cuts = np.append(np.arange(0, len(order), BLOCK), len(order))
         ends = np.concatenate([[0], np.cumsum(self._lengths[order], dtype=np.int64)])[cuts]
-        most, windows, block = room // (4 + self._impact_type.itemsize), [], 0
-        while block < len(cuts) - 1:
-            last = int(np.searchsorted(ends, ends[block] + most, side="right")) - 1
-            last = max(block + 1, last)
-            windows.append((int(cuts[block]), int(cuts[last])))
-            block = last
-        return windows
+        most = room // (4 + self._impact_type.itemsize)
+        return [(int(cuts[first]), int(cuts[last])) for first, last in row_ranges(ends, most)]
 
     def _gather(self, order: NDArray[np.int32], window: _Range) -> Rows:
         """The rows of a window, in their order."""
@@ -188,24 +185,4 @@ class _Merging:
 
     @property
     def _impact_type(self) -> np.dtype[Any]:
-        return np.dtype(IMPACTS[self._plan.quantize])
-
-
-def _cut(offsets: NDArray[np.int64], piece: int) -> list[_Range]:
-    """Ranges of rows with so many entries at most, or of one row."""
-    found, first, rows = [], 0, len(offsets) - 1
-    while first < rows:
-        last = int(np.searchsorted(offsets, offsets[first] + piece, side="right")) - 1
-        last = min(rows, max(first + 1, min(last, first + piece)))
-        found.append((first, last))
-        first = last
-    return found
-
-
-def _number(columns: NDArray[np.int32], terms: NDArray[np.int32]) -> NDArray[np.int32]:
-    """The place of each column among the terms."""
-    if len(terms) and int(terms[-1]) < 4 * len(terms) + 2**16:
-        numbers = np.zeros(int(terms[-1]) + 1, np.int32)
-        numbers[terms] = np.arange(len(terms), dtype=np.int32)
-        return numbers[columns]
-    return np.searchsorted(terms, columns).astype(np.int32)
+        return np.dtype(IMPACT_TYPES[self._plan.quantize])

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from lsr.errors import InputError
 from lsr.index.compiled import kernel
+from lsr.index.quantise import FORM_OF
 from lsr.index.sharing import share
 
 _TERMS = 64
@@ -22,7 +23,6 @@ _MOST_TERMS = 1 << 24
 """Terms that can be told apart beside a weight of 8 bits."""
 _LOG_STEPS = 1 << 9
 """Steps of a logarithm to the base 2. The largest key is 64 terms * 255 * 31 * 2**9 < 2**28."""
-_FORMS = {"uint8": "u8", "uint16": "u16", "float32": "f32"}
 _PIECE = 1 << 14
 _FEWEST = 1 << 12
 """Ranges of fewer rows are not cut for the threads to share."""
@@ -107,7 +107,7 @@ class Picks:
 
         if self._terms > _MOST_TERMS:
             return
-        pick = kernel(pick_terms, _FORMS[impacts.dtype.name])
+        pick = kernel(pick_terms, FORM_OF[impacts.dtype.name])
         chosen = np.arange(last - first, dtype=np.int32)
         starts = self._starts[first : last + 1]
         _check(pick(indptr, columns, impacts, self._terms, chosen, starts, 0, last - first, self._picked))

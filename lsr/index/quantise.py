@@ -27,6 +27,12 @@ LARGEST: dict[str, int] = {"u8": 255, "u16": 65_535}
 IMPACT_TYPES: dict[str, type[np.generic]] = {"u8": np.uint8, "u16": np.uint16, "f32": np.float32}
 """The dtype in which impacts and query weights are kept."""
 
+FORM_OF = {np.dtype(dtype).name: form for form, dtype in IMPACT_TYPES.items()}
+"""The form of each of these dtypes."""
+
+SUMS: dict[str, type[np.generic]] = {"u8": np.uint32, "u16": np.uint64, "f32": np.float64}
+"""The dtype of query weights as scores multiply with them, and of a row's sum."""
+
 MOST_QUERY_TERMS: dict[str, int] = {
     "u8": (2**32 - 1) // 255**2,  # 66,051: the sum fits uint32
     "u16": 2**53 // 65_535**2,  # 2,097,216: the sum, held in uint64, is exact as a float64 score too

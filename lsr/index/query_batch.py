@@ -22,13 +22,11 @@ from lsr.index.quantise import (
     IMPACT_TYPES,
     LARGEST,
     MOST_QUERY_TERMS,
+    SUMS,
     QuantisedQuery,
     check_query_terms,
     quantise_query,
 )
-
-SUMS: dict[str, type[np.generic]] = {"u8": np.uint32, "u16": np.uint64, "f32": np.float64}
-"""The dtype of query weights as scores multiply with them, for each form of impacts."""
 
 BOUND_STEPS = 255
 _ONES: NDArray[np.float64] = np.ones(1)

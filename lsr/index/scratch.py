@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lsr.index.layout import BLOCK, MOST_ROWS
+from lsr.index.quantise import SUMS
 
 _GROUP = 32
 _MOST_BLOCKS = MOST_ROWS // BLOCK
-_SUMS: dict[str, type[np.generic]] = {"u8": np.uint32, "u16": np.uint64, "f32": np.float64}
 
 
 class Scratch:
@@ -27,7 +27,7 @@ class Scratch:
         self.groups = np.zeros(_MOST_BLOCKS // _GROUP, np.uint32)
         self.flags = np.zeros(_MOST_BLOCKS, np.uint8)
         self.heads = np.zeros(_MOST_BLOCKS, np.int32)
-        self.sums = {form: np.zeros(BLOCK, dtype) for form, dtype in _SUMS.items()}
+        self.sums = {form: np.zeros(BLOCK, dtype) for form, dtype in SUMS.items()}
         self.statistics = np.zeros(4, np.int64)
         self._terms = self._blocks = self._entries = 0
         self._arrays: dict[str, tuple[NDArray[Any], ...]] = {}

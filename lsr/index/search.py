@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from lsr.errors import QueryError
 from lsr.index.calibration import Calibration, calibrate
 from lsr.index.layout import Layout, match
-from lsr.index.quantise import QuantisedQuery
+from lsr.index.quantise import FORM_OF, QuantisedQuery
 from lsr.index.query_batch import pack_queries
 from lsr.index.rankings import Ranking
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 Mode = Literal["exact", "approximate"]
 Allowed = Sequence[NDArray[np.uint8] | None]
-_FORMS = {np.dtype(np.uint8): "u8", np.dtype(np.uint16): "u16", np.dtype(np.float32): "f32"}
 _ALL_ROWS: NDArray[np.uint8] = np.empty(0, dtype=np.uint8)
 
 
@@ -168,7 +167,7 @@ def check_options(k: int, mode: str, overlap: float | None) -> None:
 
 def check_form(snapshot: Searchable, query: QuantisedQuery) -> str:
     """The form of an index; raises QueryError unless a query is quantised in it."""
-    form = _FORMS[query.weights.dtype]
+    form = FORM_OF[query.weights.dtype.name]
     if form != snapshot.settings.quantize:
         raise QueryError(
             f"A query in {form} meets an index in {snapshot.settings.quantize}; quantise it alike."

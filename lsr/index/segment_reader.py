@@ -26,8 +26,9 @@ from lsr.index.format import (
 )
 from lsr.index.format_1 import layout_of_format_1
 from lsr.index.ids import IdTable
-from lsr.index.layout import BLOCK, IMPACTS, KERNEL_ARRAYS, MOST_ROWS, PADDING, Layout, match
+from lsr.index.layout import BLOCK, KERNEL_ARRAYS, MOST_ROWS, PADDING, Layout, match
 from lsr.index.mapping import file_bytes
+from lsr.index.quantise import IMPACT_TYPES
 from lsr.index.settings import Settings
 from lsr.index.stored import StoredDocuments
 
@@ -347,7 +348,7 @@ def _check_sections(
         postings = _POSTINGS[settings.quantize]
         wanted |= {**_LAYOUT, "sparse_postings": postings, "dense_postings": postings}
     if compressed:
-        impacts = np.dtype(IMPACTS[settings.quantize]).newbyteorder("<").str
+        impacts = np.dtype(IMPACT_TYPES[settings.quantize]).newbyteorder("<").str
         wanted = {name: dtype for name, dtype in wanted.items() if name not in NOT_COMPRESSED}
         wanted |= {**COMPRESSED, "list_impacts": impacts}
     surfaces = "surface_offsets" in sections

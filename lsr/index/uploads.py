@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from lsr.errors import InputError
 from lsr.index.format import corrupt
-from lsr.index.layout import IMPACTS, expand
+from lsr.index.layout import expand
+from lsr.index.quantise import IMPACT_TYPES
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -117,7 +118,7 @@ def free_bytes(device: Device) -> int:
 def _bytes(segment: Segment) -> int:
     """What a segment takes on a device."""
     layout = segment.layout
-    postings = layout.postings * (4 + np.dtype(IMPACTS[layout.form]).itemsize)
+    postings = layout.postings * (4 + np.dtype(IMPACT_TYPES[layout.form]).itemsize)
     return postings + len(layout.terms) * 12 + len(segment.document_sequence) * 16
 
 

@@ -222,3 +222,20 @@ def _prefetch_element(array: Any, place: Any) -> Any:
         _prefetch(array, place)
 
     return ask
+
+
+def bound_of(impact: Any, bound_step: float) -> Any:
+    """The bound of an impact in steps of so much, at least 1; of a uint8 for a step of 1."""
+    steps = int(impact) if impact.dtype == np.uint8 else np.ceil(np.float64(impact) / bound_step)
+    return np.uint32(min(255, max(1, steps)))
+
+
+@overload(bound_of, inline="always")
+def _bound_of(impact: Any, bound_step: Any) -> Any:
+    def whole(impact: Any, bound_step: Any) -> Any:
+        return np.uint32(impact) if impact > 0 else np.uint32(1)
+
+    def divided(impact: Any, bound_step: Any) -> Any:
+        return np.uint32(min(255.0, max(1.0, np.ceil(np.float64(impact) / bound_step))))
+
+    return whole if impact == types.uint8 else divided

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from numba import types
-from numba.extending import overload, register_jitable
+from numba.extending import register_jitable
 from numpy.typing import NDArray
 
 from lsr.index.kernels.blocks import (
@@ -20,6 +20,7 @@ from lsr.index.kernels.blocks import (
     IMPACT,
     PADDING,
     POSTING,
+    bound_of,
     given,
     kept,
     pack_posting,
@@ -224,23 +225,6 @@ def _read_list(
         packed[position + place] = pack_posting(row & (BLOCK - 1), impact)
         block = now
     return last + 1 if row < rows and code == end else BAD_CODES
-
-
-def bound_of(impact: Any, bound_step: float) -> Any:
-    """The bound of an impact, as `kernels.layout` gives it; of a uint8 for a step of 1."""
-    steps = int(impact) if impact.dtype == np.uint8 else np.ceil(np.float64(impact) / bound_step)
-    return np.uint32(min(255, max(1, steps)))
-
-
-@overload(bound_of, inline="always")
-def _bound_of(impact: Any, bound_step: Any) -> Any:
-    def whole(impact: Any, bound_step: Any) -> Any:
-        return np.uint32(impact) if impact > 0 else np.uint32(1)
-
-    def divided(impact: Any, bound_step: Any) -> Any:
-        return np.uint32(min(255.0, max(1.0, np.ceil(np.float64(impact) / bound_step))))
-
-    return whole if impact == types.uint8 else divided
 
 
 def write_numbers(numbers: Array, codes: Array) -> int:

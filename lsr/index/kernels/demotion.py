@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numba import types
+from numba.extending import register_jitable
 from numpy.typing import NDArray
 
 from lsr.index.kernels.blocks import POSTING, count_ones, given, kept
@@ -39,7 +40,7 @@ def count_dense(
         for word in range(words):
             bits = block_bits[block * words + word]
             while bits != 0:
-                number = word * 64 + count_ones((bits & (~bits + np.uint64(1))) - np.uint64(1))
+                number = word * 64 + _lowest(bits)
                 bits &= bits - np.uint64(1)
                 if number >= len(counts) or at + 1 >= len(pair_starts):
                     return BAD_LAYOUT
@@ -94,7 +95,7 @@ def demote_dense(
         for word in range(words):
             bits = block_bits[block * words + word]
             while bits != 0:
-                number = word * 64 + count_ones((bits & (~bits + np.uint64(1))) - np.uint64(1))
+                number = word * 64 + _lowest(bits)
                 bits &= bits - np.uint64(1)
                 begin, end = first + np.int64(pair_starts[at]), first + np.int64(pair_starts[at + 1])
                 at += 1
@@ -130,6 +131,12 @@ def demote_dense(
         pairs += held
     new_pairs[blocks], new_block_postings[blocks] = pairs, made
     return 0
+
+
+@register_jitable(inline="always")
+def _lowest(bits: Any) -> int:
+    """The place of the lowest bit that is set."""
+    return count_ones((bits & (~bits + np.uint64(1))) - np.uint64(1))
 
 
 def _demote_signature(form: str) -> object:

@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 from numba import types
-from numba.extending import register_jitable
 from numpy.typing import NDArray
 
-from lsr.index.kernels.blocks import BLOCK, IMPACT, POSTING, given, kept, pack_posting
+from lsr.index.kernels.blocks import BLOCK, IMPACT, POSTING, bound_of, given, kept, pack_posting
 
 Array = NDArray[Any]
 
@@ -105,7 +104,7 @@ def fill_layout(
             for entry in range(indptr[order[place]], indptr[order[place] + 1]):
                 term = local_terms[entry]
                 number = np.int64(term_dense[term])
-                bound = _bound(impacts[entry], bound_step)
+                bound = bound_of(impacts[entry], bound_step)
                 if number >= 0:
                     cursors[number] += 1
                     at = number * blocks + block
@@ -117,7 +116,7 @@ def fill_layout(
                     list_entries[entries[term]] = np.uint32(block) << np.uint32(16)
                 at = entries[term]
                 packed = list_entries[at]
-                highest = max((packed >> np.uint32(8)) & np.uint32(255), np.uint32(bound))
+                highest = max((packed >> np.uint32(8)) & np.uint32(255), bound)
                 count = (packed & np.uint32(255)) + np.uint32(1)
                 list_entries[at] = (packed & np.uint32(0xFFFF0000)) | (highest << np.uint32(8)) | count
                 sparse_postings[positions[term]] = pack_posting(place - first, impacts[entry])
@@ -152,11 +151,6 @@ def fill_layout(
         block_postings[block] = postings
         block_pairs[block] = pairs
     return 0
-
-
-@register_jitable
-def _bound(impact: Any, bound_step: float) -> Any:
-    return np.uint8(min(255.0, max(1.0, np.ceil(np.float64(impact) / bound_step))))
 
 
 def _signature(form: str) -> object:
