@@ -101,7 +101,14 @@ class DenseSearch:
                 found, hits = self._index.search(part, count)
                 found = np.where(hits < 0, np.nan, found)
             else:
-                hits, found = best_of(part @ self._vectors.T, count)
+                hits, found = self._ranked(part, best_of(part @ self._vectors.T, count)[0])
             rows[start : start + step, :count] = hits
             scores[start : start + step, :count] = found
         return rows, scores
+
+    def _ranked(self, queries: NDArray[np.float32], chosen: Numbers) -> tuple[Numbers, Scores]:
+        """Chosen rows by their products, each query's by itself: the last bit of many depends on how many."""
+        products = [self._vectors[rows] @ query for query, rows in zip(queries, chosen, strict=True)]
+        scores = np.asarray(products, np.float32)
+        order = np.argsort(-scores, axis=1, kind="stable")
+        return np.take_along_axis(chosen, order, 1), np.take_along_axis(scores, order, 1)
